@@ -1,0 +1,3 @@
+"""convertd: a conversion server that people run themselves."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The HTTP APIs, one dialect a module."""

@@ -1,0 +1,1 @@
+"""Engines: one module each; the registry finds them by listing this package."""

@@ -1,0 +1,1 @@
+"""Jobs: the service that moves them and the stores that keep them."""

@@ -1,0 +1,1 @@
+"""Pure data and rules: jobs, formats, operations. Nothing here does I/O."""

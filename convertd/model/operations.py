@@ -1,0 +1,303 @@
+"""Operations and their typed options.
+
+Options are frozen msgspec structs: validation, coercion of query-string text and the JSON Schema shown by
+``/formats`` all come from the one declaration. An engine may use the structs here or declare its own
+subclass of :class:`Options`. ``Meta(extra={"unit": ...})`` marks numbers that may also be written with a
+unit: ``bits/s`` ("128k"), ``bytes`` ("2MB"), ``seconds`` ("1:30").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from convertd.errors import InvalidRequest
+
+CONVERT: Final = "convert"
+COMPRESS: Final = "compress"
+THUMBNAIL: Final = "thumbnail"
+EXTRACT_AUDIO: Final = "extract-audio"
+TRIM: Final = "trim"
+
+SAME: Final = "same"
+"""Default target that means: the input's own format."""
+
+DEFAULT_TARGETS: Final[Mapping[str, str]] = {
+    COMPRESS: SAME,
+    TRIM: SAME,
+    THUMBNAIL: "jpg",
+    EXTRACT_AUDIO: "mp3",
+}
+"""Target format of a request that names none; ``convert`` has no default."""
+
+Quality = Annotated[int, Meta(ge=1, le=100, description="Lossy quality; the codec's sensible default if absent.")]
+Width = Annotated[int, Meta(ge=1, le=32767, description="Width in pixels.")]
+Height = Annotated[int, Meta(ge=1, le=32767, description="Height in pixels.")]
+Colour = Annotated[
+    str,
+    Meta(
+        pattern=r"^(#?[0-9a-fA-F]{3}|#?[0-9a-fA-F]{6}|#?[0-9a-fA-F]{8}|[a-z]{3,20})$",
+        description="Colour as a CSS name or hexadecimal (RGB, RRGGBB or RRGGBBAA).",
+    ),
+]
+Fit = Literal["inside", "contain", "cover"]
+Bitrate = Annotated[
+    int, Meta(ge=6_000, le=400_000_000, description="Bits per second: 128000 or 128k.", extra={"unit": "bits/s"})
+]
+TargetBytes = Annotated[
+    int, Meta(ge=256, description="Largest size of the result: 200000 or 200kB.", extra={"unit": "bytes"})
+]
+Seconds = Annotated[
+    float, Meta(ge=0, le=360_000, description="Seconds, or [hh:]mm:ss[.fraction].", extra={"unit": "seconds"})
+]
+Fps = Annotated[float, Meta(gt=0, le=240, description="Frames per second.")]
+Crf = Annotated[int, Meta(ge=0, le=63, description="Constant rate factor; lower is better and larger.")]
+Preset = Literal[
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
+]
+SampleRate = Annotated[int, Meta(ge=8_000, le=192_000, description="Samples per second.")]
+Channels = Annotated[int, Meta(ge=1, le=8, description="Number of sound channels.")]
+AudioTrack = Annotated[int, Meta(ge=0, le=63, description="Which audio track to keep, counted from 0; all if absent.")]
+Pages = Annotated[
+    str, Meta(pattern=r"^[0-9]+(-[0-9]*)?(,[0-9]+(-[0-9]*)?)*$", description='Pages from 1: "1-3,7,9-"; all if absent.')
+]
+Dpi = Annotated[int, Meta(ge=18, le=1200, description="Dots per inch of a rendered page.")]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all options."""
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class PictureConvert(Options, frozen=True, kw_only=True):
+    """``convert`` between pictures."""
+
+    quality: Quality | None = None
+    lossless: bool = False
+    width: Width | None = None
+    height: Height | None = None
+    fit: Fit = "inside"
+    """How width × height is meant: inside (keep the ratio, no larger than the box), contain (the same, padded
+    with ``background`` to the box), cover (fill the box, cut what stands over)."""
+    enlarge: bool = False
+    """Whether a smaller picture may be scaled up."""
+    background: Colour = "white"
+    """What transparent parts are laid on where the target has no alpha, and the padding of ``contain``."""
+    strip_metadata: bool = False
+    auto_orient: bool = True
+
+
+class PictureCompress(Options, frozen=True, kw_only=True):
+    """``compress`` a picture in its own format or to another: by ``quality``, or down to ``target_bytes``."""
+
+    quality: Quality | None = None
+    target_bytes: TargetBytes | None = None
+    width: Width | None = None
+    height: Height | None = None
+    background: Colour = "white"
+    strip_metadata: bool = True
+
+
+class Thumbnail(Options, frozen=True, kw_only=True):
+    """``thumbnail`` of anything that can be seen."""
+
+    width: Width = 320
+    height: Height = 320
+    fit: Fit = "inside"
+    enlarge: bool = False
+    quality: Quality | None = None
+    background: Colour = "white"
+    strip_metadata: bool = True
+
+
+class VideoThumbnail(Thumbnail, frozen=True, kw_only=True):
+    """``thumbnail`` of a video: the frame at ``timestamp`` (the nearest before the end if it is past it)."""
+
+    timestamp: Seconds = 1.0
+
+
+class DocumentThumbnail(Thumbnail, frozen=True, kw_only=True):
+    """``thumbnail`` of a document's ``page``, counted from 1."""
+
+    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
+
+
+class AudioConvert(Options, frozen=True, kw_only=True):
+    """``convert`` to a sound file, and ``extract-audio`` from a video."""
+
+    audio_bitrate: Bitrate | None = None
+    channels: Channels | None = None
+    sample_rate: SampleRate | None = None
+    audio_track: AudioTrack | None = None
+    strip_metadata: bool = False
+
+
+class VideoConvert(Options, frozen=True, kw_only=True):
+    """``convert`` between videos. What is absent is kept from the source, by stream copy where it fits."""
+
+    video_codec: Literal["h264", "h265", "vp8", "vp9", "av1", "copy"] | None = None
+    crf: Crf | None = None
+    video_bitrate: Bitrate | None = None
+    preset: Preset | None = None
+    width: Width | None = None
+    height: Height | None = None
+    enlarge: bool = False
+    fps: Fps | None = None
+    audio_codec: Literal["aac", "mp3", "opus", "vorbis", "flac", "copy", "none"] | None = None
+    audio_bitrate: Bitrate | None = None
+    channels: Channels | None = None
+    sample_rate: SampleRate | None = None
+    audio_track: AudioTrack | None = None
+    strip_metadata: bool = False
+
+
+class AnimationConvert(Options, frozen=True, kw_only=True):
+    """``convert`` from a video to an animated picture."""
+
+    width: Width | None = None
+    height: Height | None = None
+    fps: Fps | None = None
+    start: Seconds = 0.0
+    duration: Seconds | None = None
+
+
+class VideoCompress(Options, frozen=True, kw_only=True):
+    """``compress`` a video: by ``crf``, or down to ``target_bytes``."""
+
+    crf: Crf | None = None
+    target_bytes: TargetBytes | None = None
+    preset: Preset | None = None
+    width: Width | None = None
+    height: Height | None = None
+    audio_bitrate: Bitrate | None = None
+    strip_metadata: bool = True
+
+
+class AudioCompress(Options, frozen=True, kw_only=True):
+    """``compress`` a sound: by ``audio_bitrate``, or down to ``target_bytes``."""
+
+    audio_bitrate: Bitrate | None = None
+    target_bytes: TargetBytes | None = None
+    strip_metadata: bool = True
+
+
+class Trim(Options, frozen=True, kw_only=True):
+    """``trim`` to the part from ``start`` that lasts ``duration`` (or ends at ``end``)."""
+
+    start: Seconds = 0.0
+    duration: Seconds | None = None
+    end: Seconds | None = None
+    precise: bool = True
+    """Cut a video at the very frame by re-encoding; false copies from the key frame at or before ``start``."""
+
+
+class PdfPictures(Options, frozen=True, kw_only=True):
+    """``convert`` pages of a document to pictures; ``width``/``height`` bound the size instead of ``dpi``."""
+
+    pages: Pages | None = None
+    dpi: Dpi = 150
+    width: Width | None = None
+    height: Height | None = None
+    quality: Quality | None = None
+    lossless: bool = False
+    background: Colour = "white"
+
+
+class PdfText(Options, frozen=True, kw_only=True):
+    """``convert`` a document's pages to plain text, pages parted by a form feed."""
+
+    pages: Pages | None = None
+
+
+def option_fields(kind: type[Options]) -> tuple[str, ...]:
+    """Names of the options in declaration order."""
+    return tuple(field.name for field in msgspec.structs.fields(kind))
+
+
+_UNITS: Final = {
+    "bits/s": re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmM])$"),
+    "bytes": re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMgG])i?[bB]$"),
+    "seconds": re.compile(r"^(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)$"),
+}
+_POWERS: Final = {"k": 1, "m": 2, "g": 3}
+
+
+def _from_unit(unit: str, text: str) -> int | float | str:
+    """``text`` as the number it means, or unchanged for the validation to judge."""
+    match = _UNITS[unit].match(text.strip())
+    if match is None:
+        return text
+    if unit == "seconds":
+        hours, minutes, seconds = match.groups()
+        return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
+    base = 1000 if unit == "bits/s" else 1024
+    return int(float(match[1]) * base ** _POWERS[match[2].lower()])
+
+
+def _unit_of(hint: Any) -> str | None:
+    for part in (hint, *get_args(hint)):
+        for meta in getattr(part, "__metadata__", ()):
+            if isinstance(meta, Meta) and meta.extra and "unit" in meta.extra:
+                return str(meta.extra["unit"])
+    return None
+
+
+def parse_options(kind: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
+    """Validate and coerce ``given`` (values from JSON, a form or a query) into ``kind``.
+
+    Raises :class:`InvalidRequest` that names the field and what is allowed.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in hints:
+            allowed = ", ".join(option_fields(kind))
+            raise InvalidRequest(f"Unknown option {name!r}; allowed here: {allowed}.", field=name)
+        unit = _unit_of(hints[name])
+        values[name] = _from_unit(unit, value) if unit and isinstance(value, str) else value
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        name = _field_of(str(error))
+        raise InvalidRequest(
+            f"Option {name!r} has a wrong value ({_shown(given.get(name))}): {_allowed(kind, name)}.", field=name
+        ) from error
+
+
+def _field_of(text: str) -> str:
+    match = re.search(r"`\$\.([A-Za-z_]+)", text)
+    return match[1] if match else "options"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _allowed(kind: type[Options], name: str) -> str:
+    """What the field takes, as a phrase: ``a whole number from 1 to 100``."""
+    _, components = msgspec.json.schema_components([kind])
+    schema = components[kind.__name__]["properties"].get(name, {})
+    choices = [_describe(part) for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
+    return "it takes " + " or ".join(choices)
+
+
+def _describe(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return "one of " + ", ".join(str(value) for value in schema["enum"] if value is not None)
+    words = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
+    kind = words.get(str(schema.get("type")), "text")
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum")
+    if low is not None and high is not None:
+        kind += f" from {low} to {high}"
+    elif low is not None:
+        kind += f" of at least {low}"
+    description = str(schema.get("description", "")).rstrip(".")
+    return f"{kind} ({description})" if description else kind

@@ -1,0 +1,1 @@
+"""Running engine calls in child processes that can hurt nobody."""

@@ -1,0 +1,1 @@
+"""Workers: claiming jobs, running them, and keeping house."""
