@@ -1,0 +1,156 @@
+"""Finding engines, and planning which of them a task needs."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+
+import convertd.engines
+from convertd.engines.base import Availability, Capability, Engine, Fidelity
+from convertd.errors import EngineMissing, UnsupportedFormat
+from convertd.model.formats import FORMATS, Family
+from convertd.model.operations import CONVERT, Options, option_fields
+
+ENTRY_POINTS = "convertd.engines"
+_NOT_ENGINES = frozenset(("base", "registry"))
+
+_PIVOTS = ("pdf", "png")
+"""Formats through which the planner may chain two engines."""
+_CHAINED_FAMILIES = frozenset((Family.DOCUMENT, Family.PRESENTATION, Family.SPREADSHEET))
+"""Only documents are chained: a picture through PDF to text would be a route to nothing."""
+
+
+def discover(extra_modules: Sequence[str] = ()) -> dict[str, Engine]:
+    """All engines by name: this package's modules, the entry points of others, then ``extra_modules``."""
+    built_in = (
+        f"{convertd.engines.__name__}.{found.name}"
+        for found in pkgutil.iter_modules(convertd.engines.__path__)
+        if found.name not in _NOT_ENGINES
+    )
+    modules = [importlib.import_module(name) for name in (*built_in, *extra_modules)]
+    engines: list[Engine] = [module.ENGINE for module in modules]
+    engines += [entry.load() for entry in metadata.entry_points(group=ENTRY_POINTS)]
+    return {engine.name: engine for engine in engines}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One engine call of a plan."""
+
+    engine: Engine
+    capability: Capability
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The engine calls, one after the other, that lead from the input to the target."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """That of the weakest step."""
+        return min((step.capability.fidelity for step in self.steps), key=lambda fidelity: fidelity.rank)
+
+    @property
+    def engine_names(self) -> str:
+        """``soffice+pdfium`` for a chain."""
+        return "+".join(step.engine.name for step in self.steps)
+
+
+class Registry:
+    """The engines of this machine: what they can do, and what is missing for the rest."""
+
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        """Probes every engine once; a new installation is seen at the next start."""
+        self.engines = engines
+        self.availability: Mapping[str, Availability] = {
+            name: engine.probe() for name, engine in engines.items()
+        }
+
+    @cached_property
+    def steps(self) -> Mapping[tuple[str, str, str], tuple[Step, ...]]:
+        """Candidates by (operation, source, target), in order of preference."""
+        table: dict[tuple[str, str, str], list[Step]] = {}
+        for engine in self.engines.values():
+            for capability in engine.capabilities:
+                key = (capability.operation, capability.source, capability.target)
+                table.setdefault(key, []).append(Step(engine, capability))
+        for candidates in table.values():
+            candidates.sort(key=lambda step: -step.capability.fidelity.rank)
+        return {key: tuple(candidates) for key, candidates in table.items()}
+
+    def available(self, plan: Plan) -> bool:
+        """Whether every engine of the plan is installed."""
+        return all(self.availability[step.engine.name].ok for step in plan.steps)
+
+    def plan(
+        self, operation: str, source: str, target: str, *, min_fidelity: Fidelity = Fidelity.TEXT_ONLY
+    ) -> Plan:
+        """The best plan that this machine can run.
+
+        Raises :class:`UnsupportedFormat` where no engine knows the route (or none in ``min_fidelity``) and
+        :class:`EngineMissing`, with the hint how to get it, where one does but is not installed.
+        """
+        plans = self._plans(operation, source, target)
+        if not plans:
+            raise UnsupportedFormat(self._no_route(operation, source, target))
+        faithful = [plan for plan in plans if plan.fidelity.rank >= min_fidelity.rank]
+        if not faithful:
+            best = max((plan.fidelity for plan in plans), key=lambda fidelity: fidelity.rank)
+            raise UnsupportedFormat(
+                f"{operation} {source} to {target} has fidelity {best.value} at best, "
+                f"below the min_fidelity={min_fidelity.value} that was asked for."
+            )
+        for plan in faithful:
+            if self.available(plan):
+                return plan
+        raise EngineMissing(self._missing(operation, source, target, faithful[0]))
+
+    def _plans(self, operation: str, source: str, target: str) -> list[Plan]:
+        """Single steps first (higher fidelity before lower), then chains through a pivot."""
+        direct = [Plan((step,)) for step in self.steps.get((operation, source, target), ())]
+        if direct or FORMATS[source].family not in _CHAINED_FAMILIES:
+            return direct
+        return [
+            Plan((first, second))
+            for pivot in _PIVOTS
+            if pivot not in (source, target)
+            for first in self.steps.get((CONVERT, source, pivot), ())
+            for second in self.steps.get((operation, pivot, target), ())
+        ]
+
+    def _missing(self, operation: str, source: str, target: str, plan: Plan) -> str:
+        lacking = next(step.engine for step in plan.steps if not self.availability[step.engine.name].ok)
+        hint = self.availability[lacking.name].hint
+        return f"{operation} {source} to {target} needs {lacking.title}, which this server does not have: {hint}"
+
+    def _no_route(self, operation: str, source: str, target: str) -> str:
+        targets = self.targets(operation, source)
+        if targets:
+            return f"There is no way to {operation} {source} to {target}; possible targets: {', '.join(targets)}."
+        others = sorted({op for op, src, _ in self.steps if src == source})
+        if others:
+            return f"There is no {operation} for {source}; it can: {', '.join(others)}."
+        return f"convertd has no engine that reads {source}; GET /formats lists what it can do."
+
+    def targets(self, operation: str, source: str) -> tuple[str, ...]:
+        """Targets that some engine, installed or not, has for the source."""
+        return tuple(sorted({tgt for op, src, tgt in self.steps if op == operation and src == source}))
+
+    @cached_property
+    def operations(self) -> tuple[str, ...]:
+        """Every operation that some engine offers."""
+        return tuple(sorted({operation for operation, _, _ in self.steps}))
+
+    @cached_property
+    def option_names(self) -> frozenset[str]:
+        """Every option of every operation: what a form or query may hold besides the request's own fields."""
+        kinds: Iterable[type[Options]] = {
+            capability.options for engine in self.engines.values() for capability in engine.capabilities
+        }
+        return frozenset(name for kind in kinds for name in option_fields(kind))
