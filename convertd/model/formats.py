@@ -150,7 +150,8 @@ def known_format(word: str, *, field: str) -> Format:
     found = find_format(word)
     if found is None:
         raise InvalidRequest(
-            f"{field} {word[:40]!r} is not a format that convertd knows; GET /formats lists them.", field=field
+            f"{field} {word[:40]!r} is not a format that convertd knows; GET /formats lists them.",
+            field=field,
         )
     return found
 

@@ -34,7 +34,9 @@ DEFAULT_TARGETS: Final[Mapping[str, str]] = {
 }
 """Target format of a request that names none; ``convert`` has no default."""
 
-Quality = Annotated[int, Meta(ge=1, le=100, description="Lossy quality; the codec's sensible default if absent.")]
+Quality = Annotated[
+    int, Meta(ge=1, le=100, description="Lossy quality; the codec's sensible default if absent.")
+]
 Width = Annotated[int, Meta(ge=1, le=32767, description="Width in pixels.")]
 Height = Annotated[int, Meta(ge=1, le=32767, description="Height in pixels.")]
 Colour = Annotated[
@@ -46,7 +48,8 @@ Colour = Annotated[
 ]
 Fit = Literal["inside", "contain", "cover"]
 Bitrate = Annotated[
-    int, Meta(ge=6_000, le=400_000_000, description="Bits per second: 128000 or 128k.", extra={"unit": "bits/s"})
+    int,
+    Meta(ge=6_000, le=400_000_000, description="Bits per second: 128000 or 128k.", extra={"unit": "bits/s"}),
 ]
 TargetBytes = Annotated[
     int, Meta(ge=256, description="Largest size of the result: 200000 or 200kB.", extra={"unit": "bytes"})
@@ -61,9 +64,15 @@ Preset = Literal[
 ]
 SampleRate = Annotated[int, Meta(ge=8_000, le=192_000, description="Samples per second.")]
 Channels = Annotated[int, Meta(ge=1, le=8, description="Number of sound channels.")]
-AudioTrack = Annotated[int, Meta(ge=0, le=63, description="Which audio track to keep, counted from 0; all if absent.")]
+AudioTrack = Annotated[
+    int, Meta(ge=0, le=63, description="Which audio track to keep, counted from 0; all if absent.")
+]
 Pages = Annotated[
-    str, Meta(pattern=r"^[0-9]+(-[0-9]*)?(,[0-9]+(-[0-9]*)?)*$", description='Pages from 1: "1-3,7,9-"; all if absent.')
+    str,
+    Meta(
+        pattern=r"^[0-9]+(-[0-9]*)?(,[0-9]+(-[0-9]*)?)*$",
+        description='Pages from 1: "1-3,7,9-"; all if absent.',
+    ),
 ]
 Dpi = Annotated[int, Meta(ge=18, le=1200, description="Dots per inch of a rendered page.")]
 
@@ -266,7 +275,8 @@ def parse_options(kind: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
     except msgspec.ValidationError as error:
         name = _field_of(str(error))
         raise InvalidRequest(
-            f"Option {name!r} has a wrong value ({_shown(given.get(name))}): {_allowed(kind, name)}.", field=name
+            f"Option {name!r} has a wrong value ({_shown(given.get(name))}): {_allowed(kind, name)}.",
+            field=name,
         ) from error
 
 

@@ -1,0 +1,183 @@
+"""The SQLite database: opening it, its version, and transactions shared by many writers.
+
+One connection writes, in aiosqlite's thread. Operations that arrive while a transaction is being committed
+run together in the next one (group commit), each under a savepoint of its own, so that one sync to the disk
+serves them all. Another connection, read-only, answers single-row reads directly on the event loop, which is
+ten times faster than a trip through a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from convertd.errors import ConvertdError, EngineError, StorageFull, Unavailable
+
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 15.0
+_GROUP = 64
+
+T = TypeVar("T")
+Operation = Callable[[sqlite3.Connection], T]
+
+
+class DatabaseTooNew(EngineError):
+    """The file was written by a later version of convertd."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection with convertd's settings: WAL, and every commit on the disk before it returns."""
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def prepare(path: Path) -> None:
+    """Create the database or bring it to :data:`SCHEMA_VERSION`; raises :class:`DatabaseTooNew`."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    connection = connect(path)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise DatabaseTooNew(
+                f"The database is of version {version}, this convertd knows up to {SCHEMA_VERSION}: "
+                "run the newer convertd again, or restore a backup."
+            )
+        if version < 1:
+            for statement in _statements("schema.sql"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+    path.chmod(0o600)
+
+
+def _statements(name: str) -> list[str]:
+    """The script's statements: unlike ``executescript``, running them one by one keeps the transaction."""
+    script = resources.files("convertd.jobs").joinpath(name).read_text(encoding="utf-8")
+    statements, part = [], ""
+    for line in script.splitlines(keepends=True):
+        part += line
+        if sqlite3.complete_statement(part):
+            statements.append(part)
+            part = ""
+    return statements
+
+
+class _Writer(aiosqlite.Connection):
+    """aiosqlite's thread, given whole functions instead of single statements."""
+
+    async def apply(self, operations: Sequence[Operation[Any]]) -> list[Any]:
+        """Run them in one transaction; an operation that fails gives its exception as result."""
+        results: list[Any] = await self._execute(  # type: ignore[no-untyped-call]
+            _in_one_transaction, self._conn, operations
+        )
+        return results
+
+
+def _in_one_transaction(connection: sqlite3.Connection, operations: Sequence[Operation[Any]]) -> list[Any]:
+    results: list[Any] = []
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for operation in operations:
+            connection.execute("SAVEPOINT operation")
+            try:
+                results.append(operation(connection))
+            except Exception as error:
+                connection.execute("ROLLBACK TO operation")
+                results.append(error)
+            connection.execute("RELEASE operation")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return results
+
+
+class Database:
+    """Reads on the loop, writes in groups."""
+
+    def __init__(self, path: Path) -> None:
+        """``path`` must have been prepared."""
+        self.path = path
+        self._writer: _Writer | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._pending: deque[tuple[Operation[Any], asyncio.Future[Any]]] = deque()
+        self._pump: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Open both connections."""
+        self._reader = connect(self.path)
+        self._reader.execute("PRAGMA query_only = ON")
+        self._writer = _Writer(lambda: connect(self.path), 64)
+        await self._writer
+
+    async def close(self) -> None:
+        """Commit what is pending, then close."""
+        if self._pump is not None:
+            await self._pump
+        if self._writer is not None:
+            await self._writer.close()
+        if self._reader is not None:
+            self._reader.close()
+        self._writer = self._reader = None
+
+    def read(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
+        """Rows of a query that is known to be short."""
+        if self._reader is None:
+            raise Unavailable("The database is closed.")
+        try:
+            return self._reader.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise _as_convertd_error(error) from error
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run ``operation`` in a transaction; when this returns, its effect is on the disk."""
+        if self._writer is None:
+            raise Unavailable("The database is closed.")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._pending.append((operation, future))
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._drain(self._writer))
+        try:
+            return await future
+        except sqlite3.Error as error:
+            raise _as_convertd_error(error) from error
+
+    async def _drain(self, writer: _Writer) -> None:
+        """Commit group after group until nothing is pending."""
+        while self._pending:
+            group = [self._pending.popleft() for _ in range(min(_GROUP, len(self._pending)))]
+            try:
+                results = await writer.apply([operation for operation, _ in group])
+            except Exception as error:
+                results = [error] * len(group)
+            for (_, future), result in zip(group, results, strict=True):
+                if future.done():
+                    continue  # its caller was cancelled meanwhile
+                if isinstance(result, Exception):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)
+
+
+def _as_convertd_error(error: sqlite3.Error) -> ConvertdError:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_FULL:
+        return StorageFull("The server's disk is full; try again later.", detail=str(error))
+    return Unavailable(
+        "The job database cannot be used just now; try again.", detail=str(error), retry_after=5
+    )

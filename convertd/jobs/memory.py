@@ -1,0 +1,129 @@
+"""A store in memory, for unit tests and for trying things out: same contract, nothing survives."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from convertd.jobs.store import Cursor, Due, IdempotencyKey, Reservation, Rule
+from convertd.model import job as rules
+from convertd.model.job import Artifact, Job, State
+
+
+@dataclass(slots=True)
+class _Taken:
+    until: float
+    job_id: str | None = None
+    fingerprint: str | None = None
+
+
+class MemoryStore:
+    """Implements :class:`convertd.jobs.store.Store` on dictionaries."""
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        self._jobs: dict[str, Job] = {}
+        self._keys: dict[tuple[str, str], _Taken] = {}
+
+    async def insert(self, job: Job, key: IdempotencyKey | None = None) -> None:
+        self._jobs[job.id] = job
+        if key is not None:
+            self._keys[key.account, key.key] = _Taken(key.expires_at, job.id, key.fingerprint)
+
+    async def get(self, job_id: str) -> Job | None:
+        return self._jobs.get(job_id)
+
+    async def update(self, job_id: str, rule: Rule) -> Job | None:
+        job = self._jobs.get(job_id)
+        changed = rule(job) if job is not None else None
+        if job is None or changed is None:
+            return None
+        self._jobs[job_id] = changed = replace(changed, version=job.version + 1)
+        return changed
+
+    async def claim(self, *, now: float, token: str, lease_until: float) -> Job | None:
+        queue = sorted(self._queued(), key=lambda job: (job.run_after, job.id))
+        if not queue:
+            return None
+        return await self.update(
+            queue[0].id, lambda job: rules.claimed(job, now=now, token=token, lease_until=lease_until)
+        )
+
+    def _queued(self) -> list[Job]:
+        return [job for job in self._jobs.values() if job.state is State.QUEUED]
+
+    async def delete(self, job_id: str) -> None:
+        self._jobs.pop(job_id, None)
+
+    async def version(self, job_id: str) -> tuple[int, str] | None:
+        job = self._jobs.get(job_id)
+        return (job.version, job.account) if job is not None else None
+
+    async def page(self, account: str, *, state: State | None, after: Cursor | None, limit: int) -> list[Job]:
+        found = [
+            job
+            for job in self._jobs.values()
+            if job.account == account
+            and (state is None or job.state is state)
+            and (after is None or (job.created_at, job.id) < (after.created_at, after.id))
+        ]
+        return sorted(found, key=lambda job: (job.created_at, job.id), reverse=True)[:limit]
+
+    async def due(self, what: Due, *, before: float, limit: int) -> list[str]:
+        found = []
+        for job in self._jobs.values():
+            time = getattr(job, what.value)
+            applies = {
+                Due.LEASE: job.state is State.RUNNING,
+                Due.DEADLINE: not job.state.terminal,
+                Due.EXPIRY: job.state.terminal,
+                Due.REMOVAL: job.state.terminal,
+            }[what]
+            if applies and time is not None and time <= before:
+                found.append((time, job.id))
+        return [job_id for _, job_id in sorted(found)[:limit]]
+
+    async def waiting(self) -> int:
+        return len(self._queued())
+
+    async def ahead_of(self, job: Job) -> int:
+        return sum((other.run_after, other.id) < (job.run_after, job.id) for other in self._queued())
+
+    async def output(self, key: str) -> Artifact | None:
+        outputs = (output for job in self._jobs.values() for output in job.outputs)
+        return next((output for output in outputs if output.key == key), None)
+
+    async def known(self, keys: Collection[str]) -> set[str]:
+        return set(keys) & set(await self.keys_of(list(self._jobs)))
+
+    async def keys_of(self, job_ids: Sequence[str]) -> list[str]:
+        jobs = (self._jobs[job_id] for job_id in job_ids if job_id in self._jobs)
+        return [blob.key for job in jobs for blob in (*job.inputs, *job.outputs) if not blob.gone]
+
+    async def reserve(self, account: str, key: str, *, now: float, until: float) -> Reservation | None:
+        taken = self._keys.get((account, key))
+        if taken is not None and taken.until > now:
+            return Reservation(job_id=taken.job_id, fingerprint=taken.fingerprint)
+        self._keys[account, key] = _Taken(until)
+        return None
+
+    async def release(self, account: str, key: str) -> None:
+        taken = self._keys.get((account, key))
+        if taken is not None and taken.job_id is None:
+            del self._keys[account, key]
+
+    async def forget(self, *, before: float) -> int:
+        return self._drop([key for key, taken in self._keys.items() if taken.until <= before])
+
+    async def void(self) -> int:
+        return self._drop([key for key, taken in self._keys.items() if taken.job_id is None])
+
+    def _drop(self, keys: Sequence[tuple[str, str]]) -> int:
+        for key in keys:
+            del self._keys[key]
+        return len(keys)
+
+    async def close(self) -> None:
+        self._jobs.clear()
