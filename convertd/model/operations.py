@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from convertd.errors import InvalidRequest
+from convertd.model.colours import parse_colour
 
 CONVERT: Final = "convert"
 COMPRESS: Final = "compress"
@@ -74,6 +75,7 @@ Pages = Annotated[
         description='Pages from 1: "1-3,7,9-"; all if absent.',
     ),
 ]
+PageNumber = Annotated[int, Meta(ge=1, le=100_000, description="Page, counted from 1.")]
 Dpi = Annotated[int, Meta(ge=18, le=1200, description="Dots per inch of a rendered page.")]
 
 
@@ -84,11 +86,29 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
-class PictureConvert(Options, frozen=True, kw_only=True):
-    """``convert`` between pictures."""
+def check_colour(text: str) -> None:
+    """Refuse a word that has the form of a colour but names none."""
+    try:
+        parse_colour(text)
+    except ValueError:
+        raise InvalidRequest(
+            f"Option 'background' has a wrong value ({text!r}): it takes a CSS colour name, transparent, "
+            "or hexadecimal RGB, RRGGBB or RRGGBBAA.",
+            field="background",
+        ) from None
 
-    quality: Quality | None = None
-    lossless: bool = False
+
+def check_lossless(lossless: bool, quality: int | None) -> None:
+    """Refuse a quality where there is no loss."""
+    if lossless and quality is not None:
+        raise InvalidRequest(
+            "Give either quality or lossless: without loss there is no quality.", field="lossless"
+        )
+
+
+class _Boxed(Options, frozen=True, kw_only=True):
+    """What options share that scale a picture into a box and may lay it on a background."""
+
     width: Width | None = None
     height: Height | None = None
     fit: Fit = "inside"
@@ -98,8 +118,36 @@ class PictureConvert(Options, frozen=True, kw_only=True):
     """Whether a smaller picture may be scaled up."""
     background: Colour = "white"
     """What transparent parts are laid on where the target has no alpha, and the padding of ``contain``."""
+
+    def __post_init__(self) -> None:
+        check_colour(self.background)
+        if self.fit != "inside" and (self.width is None or self.height is None):
+            raise InvalidRequest(f"Option 'fit' = {self.fit!r} needs both width and height.", field="fit")
+        if self.enlarge and self.width is None and self.height is None:
+            raise InvalidRequest("Option 'enlarge' needs a width or a height.", field="enlarge")
+
+
+class PictureConvert(_Boxed, frozen=True, kw_only=True):
+    """``convert`` between pictures, to a target without loss."""
+
     strip_metadata: bool = False
     auto_orient: bool = True
+
+
+class LossyPictureConvert(PictureConvert, frozen=True, kw_only=True):
+    """``convert`` to a picture format with loss."""
+
+    quality: Quality | None = None
+
+
+class EitherPictureConvert(LossyPictureConvert, frozen=True, kw_only=True):
+    """``convert`` to a picture format that is written with loss or without."""
+
+    lossless: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_lossless(self.lossless, self.quality)
 
 
 class PictureCompress(Options, frozen=True, kw_only=True):
@@ -112,17 +160,26 @@ class PictureCompress(Options, frozen=True, kw_only=True):
     background: Colour = "white"
     strip_metadata: bool = True
 
+    def __post_init__(self) -> None:
+        check_colour(self.background)
+        if self.quality is not None and self.target_bytes is not None:
+            raise InvalidRequest(
+                "Give either quality or target_bytes: the second chooses the first.", field="target_bytes"
+            )
 
-class Thumbnail(Options, frozen=True, kw_only=True):
-    """``thumbnail`` of anything that can be seen."""
+
+class PlainThumbnail(_Boxed, frozen=True, kw_only=True):
+    """``thumbnail`` of anything that can be seen, to a target without loss."""
 
     width: Width = 320
     height: Height = 320
-    fit: Fit = "inside"
-    enlarge: bool = False
-    quality: Quality | None = None
-    background: Colour = "white"
     strip_metadata: bool = True
+
+
+class Thumbnail(PlainThumbnail, frozen=True, kw_only=True):
+    """``thumbnail`` of anything that can be seen."""
+
+    quality: Quality | None = None
 
 
 class VideoThumbnail(Thumbnail, frozen=True, kw_only=True):
@@ -131,10 +188,16 @@ class VideoThumbnail(Thumbnail, frozen=True, kw_only=True):
     timestamp: Seconds = 1.0
 
 
+class PlainDocumentThumbnail(PlainThumbnail, frozen=True, kw_only=True):
+    """``thumbnail`` of a document's ``page``, counted from 1, to a target without loss."""
+
+    page: PageNumber = 1
+
+
 class DocumentThumbnail(Thumbnail, frozen=True, kw_only=True):
     """``thumbnail`` of a document's ``page``, counted from 1."""
 
-    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
+    page: PageNumber = 1
 
 
 class AudioConvert(Options, frozen=True, kw_only=True):
@@ -207,15 +270,34 @@ class Trim(Options, frozen=True, kw_only=True):
 
 
 class PdfPictures(Options, frozen=True, kw_only=True):
-    """``convert`` pages of a document to pictures; ``width``/``height`` bound the size instead of ``dpi``."""
+    """``convert`` pages of a document to pictures of ``dpi`` (150), or as large as fits width × height."""
 
     pages: Pages | None = None
-    dpi: Dpi = 150
+    dpi: Dpi | None = None
     width: Width | None = None
     height: Height | None = None
-    quality: Quality | None = None
-    lossless: bool = False
     background: Colour = "white"
+
+    def __post_init__(self) -> None:
+        check_colour(self.background)
+        if self.dpi is not None and (self.width is not None or self.height is not None):
+            raise InvalidRequest("Give either dpi or width and height: both set the size.", field="dpi")
+
+
+class LossyPdfPictures(PdfPictures, frozen=True, kw_only=True):
+    """The same, to a target with loss."""
+
+    quality: Quality | None = None
+
+
+class EitherPdfPictures(LossyPdfPictures, frozen=True, kw_only=True):
+    """The same, to a target that is written with loss or without."""
+
+    lossless: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_lossless(self.lossless, self.quality)
 
 
 class PdfText(Options, frozen=True, kw_only=True):
