@@ -312,7 +312,7 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _refusal(setting: Setting, item: _Given) -> str:
-    shown = "the value" if setting.secret else repr(item.value)
+    shown = "the value" if setting.secret else f"{item.value!r:.80}"
     return f"{setting.key} ({item.origin}): {shown} is not allowed; give {setting.allowed}"
 
 
