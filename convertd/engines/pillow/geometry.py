@@ -1,0 +1,53 @@
+"""Where a picture comes to lie in the box that was asked for. Pure arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convertd.model.operations import Fit
+
+Size = tuple[int, int]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """The part ``box`` of a picture is scaled to ``size`` and laid on the middle of ``canvas``."""
+
+    box: Box
+    size: Size
+    canvas: Size
+
+    @property
+    def padding(self) -> bool:
+        """Whether something of the canvas stays visible."""
+        return self.canvas != self.size
+
+
+def place(size: Size, width: int | None, height: int | None, fit: Fit, enlarge: bool) -> Placement:
+    """Where a picture of ``size`` lies; an absent ``width`` or ``height`` does not bound it."""
+    if width is None and height is None:
+        return Placement(box=(0, 0, *size), size=size, canvas=size)
+    if fit == "cover" and width and height:
+        return _cover(size, width, height, enlarge)
+    scale = min(
+        width / size[0] if width else float("inf"),
+        height / size[1] if height else float("inf"),
+        float("inf") if enlarge else 1.0,
+    )
+    scaled = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    canvas = (width, height) if fit == "contain" and width and height else scaled
+    return Placement(box=(0, 0, *size), size=scaled, canvas=canvas)
+
+
+def _cover(size: Size, width: int, height: int, enlarge: bool) -> Placement:
+    """Fill the box; without ``enlarge`` a box too large for the picture shrinks in its own ratio."""
+    scale = max(width / size[0], height / size[1])
+    if scale > 1 and not enlarge:
+        width, height = max(1, round(width / scale)), max(1, round(height / scale))
+        scale = 1.0
+    seen = (min(size[0], width / scale), min(size[1], height / scale))
+    left, top = (size[0] - seen[0]) / 2, (size[1] - seen[1]) / 2
+    return Placement(
+        box=(left, top, left + seen[0], top + seen[1]), size=(width, height), canvas=(width, height)
+    )

@@ -1,0 +1,196 @@
+"""From an opened file to the pixels that are written: upright, scaled, in the target's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+
+from convertd.engines.base import Limits
+from convertd.engines.pillow.colour import detached, opaque, to_layout
+from convertd.engines.pillow.geometry import Placement, Size, place
+from convertd.engines.pillow.metadata import Metadata, collect, orientation, with_orientation
+from convertd.engines.pillow.reading import check_pixels, faults_of_the_file
+from convertd.engines.pillow.targets import Target
+from convertd.model.colours import Rgba
+from convertd.model.operations import Fit
+
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BACK: Final = {**_TURNS, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+
+_DRAFT_GAP: Final = 1.5
+"""How much larger than needed the JPEG decoder's own scaled picture must be to leave no trace."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is asked of a picture, whatever operation asks."""
+
+    width: int | None
+    height: int | None
+    fit: Fit = "inside"
+    enlarge: bool = False
+    background: Rgba
+    strip_metadata: bool
+    auto_orient: bool = True
+
+
+class Rendering:
+    """One opened file on its way to one target."""
+
+    def __init__(
+        self, image: ImageFile.ImageFile, source: str, target: Target, wish: Wish, limits: Limits
+    ) -> None:
+        """Decides size and orientation from the header alone; raises :class:`LimitExceeded`."""
+        self.image = image
+        self.source = source
+        self.target = target
+        self.wish = wish
+        self.notes: list[str] = []
+        with faults_of_the_file(source):
+            self._orientation = orientation(image)
+        self._turn = self._turn_needed()
+        self.placement = self._place(image.size)
+        for size in (self.placement.size, self.placement.canvas):
+            check_pixels(size, limits, "The result")
+        self._icc = b""
+
+    def still(self) -> tuple[Image.Image, Metadata]:
+        """The first (or only) picture, and what is written beside it."""
+        box = self._draft() if self.source == "jpg" else self.placement.box
+        with faults_of_the_file(self.source):
+            self.image.load()
+            metadata = self._metadata()
+            pixels = _native_depth(detached(self.image), self.source)
+        finished, icc = self._finish(pixels, replace(self.placement, box=box), metadata.icc)
+        return finished, replace(metadata, icc=icc)
+
+    def frames(self, first: int, count: int) -> Iterator[tuple[Image.Image, int]]:
+        """Each of the ``count`` frames from ``first``, composed, with its time in milliseconds."""
+        icc = self._icc
+        for index in range(first, first + count):
+            with faults_of_the_file(self.source):
+                self.image.seek(index)
+                self.image.load()
+                time = int(self.image.info.get("duration") or 0)
+                pixels = detached(self.image)
+                if pixels.mode not in ("RGB", "RGBA"):
+                    pixels = pixels.convert("RGBA" if pixels.has_transparency_data else "RGB")
+            yield self._finish(pixels, self.placement, icc)[0], time
+
+    def pages(self, numbers: tuple[int, ...]) -> Iterator[tuple[Image.Image, int]]:
+        """The TIFF pages with these indices, each in its own size; the time is 0."""
+        for index in numbers:
+            with faults_of_the_file(self.source):
+                self.image.seek(index)
+                self._orientation = orientation(self.image)
+                self._turn = self._turn_needed()
+                placement = self._place(self.image.size)
+                self.image.load()
+                icc = collect(self.image).icc
+                pixels = detached(self.image)
+            yield self._finish(pixels, placement, icc)[0], 0
+
+    def metadata(self) -> Metadata:
+        """What is written beside an animation or a series of pages, its first one being decoded."""
+        with faults_of_the_file(self.source):
+            self.image.load()
+            found = self._metadata()
+        self._icc = found.icc
+        return found
+
+    def _turn_needed(self) -> Image.Transpose | None:
+        """The library turns TIFF pages by itself: there, being upright is not to be asked for but undone."""
+        if self.source == "tiff":
+            return None if self.wish.auto_orient else _BACK.get(self._orientation)
+        return _TURNS.get(self._orientation) if self.wish.auto_orient else None
+
+    def _place(self, size: Size) -> Placement:
+        if self._turn is not None and self._orientation >= 5:
+            size = (size[1], size[0])
+        wish = self.wish
+        return place(size, wish.width, wish.height, wish.fit, wish.enlarge)
+
+    def _draft(self) -> tuple[float, float, float, float]:
+        """Let the JPEG decoder skip what scaling would throw away; the box in the smaller picture."""
+        box, size = self.placement.box, self.placement.size
+        seen = (box[2] - box[0], box[3] - box[1])
+        shrink = min(seen[0] / size[0], seen[1] / size[1])
+        if shrink < 2 * _DRAFT_GAP or not isinstance(self.image, JpegImageFile):
+            return box
+        whole = self.image.size
+        wanted = tuple(max(1, round(side / shrink * _DRAFT_GAP)) for side in whole)
+        drafted = self.image.draft(None, (wanted[0], wanted[1]))
+        if drafted is None:
+            return box
+        factor = drafted[1][2] / whole[0]
+        return (box[0] * factor, box[1] * factor, box[2] * factor, box[3] * factor)
+
+    def _metadata(self) -> Metadata:
+        found = collect(self.image)
+        if self.wish.strip_metadata:
+            return found.stripped()
+        if self.wish.auto_orient:
+            return found.upright(turned=self._orientation >= 5)
+        return replace(found, exif=with_orientation(found.exif, self._orientation))
+
+    def _finish(self, image: Image.Image, placement: Placement, icc: bytes) -> tuple[Image.Image, bytes]:
+        if self._turn is not None:
+            image = image.transpose(self._turn)
+        image = _scaled(image, placement)
+        if placement.padding:
+            image, icc = self._padded(image, placement, icc)
+        return to_layout(image, icc, self.target, self.wish.background, self.notes)
+
+    def _padded(self, image: Image.Image, placement: Placement, icc: bytes) -> tuple[Image.Image, bytes]:
+        see_through = "RGBA" in self.target.modes or self.target.codec == "GIF"
+        canvas_mode = "RGBA" if see_through else "RGB"
+        layout = replace(self.target, modes=("RGB", canvas_mode))
+        image, icc = to_layout(image, icc, layout, self.wish.background, self.notes)
+        red, green, blue, alpha = self.wish.background
+        if see_through and (alpha < 255 or image.mode == "RGBA"):
+            canvas = Image.new("RGBA", placement.canvas, (red, green, blue, alpha))
+        else:
+            canvas = Image.new("RGB", placement.canvas, opaque(self.wish.background))
+        left = (placement.canvas[0] - image.width) // 2
+        canvas.paste(image, (left, (placement.canvas[1] - image.height) // 2))
+        return canvas, icc
+
+
+def _native_depth(image: Image.Image, source: str) -> Image.Image:
+    """PGM of more than 8 bits comes in 32-bit integers, always on the scale of 16."""
+    return image.convert("I;16") if source == "ppm" and image.mode == "I" else image
+
+
+def _scaled(image: Image.Image, placement: Placement) -> Image.Image:
+    left, top, right, bottom = placement.box
+    width, height = image.size
+    if placement.size == (width, height) and (right - left, bottom - top) == (width, height):
+        return image
+    image = _smooth(image)
+    return image.resize(
+        placement.size,
+        Image.Resampling.LANCZOS,
+        box=(left, top, min(right, width), min(bottom, height)),
+        reducing_gap=None if image.mode.startswith("I;16") else 2.0,
+    )
+
+
+def _smooth(image: Image.Image) -> Image.Image:
+    """In a layout whose values may be averaged."""
+    if image.mode in ("P", "PA", "HSV"):
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if "transparency" in image.info and image.mode in ("1", "L", "RGB"):
+        return image.convert("RGBA" if image.mode == "RGB" else "LA")
+    return image.convert("L") if image.mode == "1" else image
