@@ -1,0 +1,225 @@
+"""The loop: packets out of the input, through their tracks, into the output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
+from av.subtitles.stream import SubtitleStream
+
+from convertd.engines.base import Call
+from convertd.engines.pyav import reading
+from convertd.engines.pyav.codecs import ENDS_ANYWHERE
+from convertd.engines.pyav.plan import Copied, EncodedSound, EncodedText, EncodedVideo, Plan
+from convertd.engines.pyav.source import Source
+from convertd.engines.pyav.tracks import (
+    CopiedTrack,
+    CoverTrack,
+    SoundTrack,
+    TextTrack,
+    Track,
+    VideoTrack,
+    Window,
+)
+from convertd.engines.pyav.writing import Sink, add_copy, add_sound, add_video, copy_tags, created, encoding
+from convertd.errors import FileInvalid
+
+_CLEARLY_SHORT = 0.9
+"""A file of which less than this part is there was cut off; durations in headers are rarely exact."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What the loop saw."""
+
+    damaged: int
+    """Packets that did not decode."""
+    reached: float
+    """Seconds of the source that were read."""
+    written: int
+    """Bytes of all packets written."""
+    broke: bool
+    """Whether reading ended with an error."""
+
+
+def transcode(call: Call, source: Source, plan: Plan, path: Path, window: Window | None = None) -> Outcome:
+    """Write ``path`` from the call's input as ``plan`` says, within ``window``.
+
+    Raises :class:`FileInvalid` where nothing comes out or the file was cut off, :class:`LimitExceeded` and
+    :class:`EngineError`.
+    """
+    span = window or Window(start=source.start)
+    with reading.opened(call.input, call.source, call.limits) as container:
+        if reading.is_cut_off(container, call.input):
+            raise cut_off(call.source)
+        with created(path, plan.container.muxer, dict(plan.container.options), call.limits) as sink:
+            tracks = _tracks(container, plan, span, sink, call)
+            loop = _Loop(container, source, tracks, span, call)
+            loop.run()
+            outcome = loop.outcome(sink)
+    _judge(call, source, tracks, outcome, whole=window is None)
+    call.report(1.0)
+    return outcome
+
+
+def cut_off(source: str) -> FileInvalid:
+    """The error for a file of which the end is missing."""
+    return FileInvalid(f"The {source} file is cut off: its end is missing. Send the whole file.")
+
+
+def _tracks(
+    container: InputContainer, plan: Plan, window: Window, sink: Sink, call: Call
+) -> dict[int, Track]:
+    """The tracks by index of their input stream, with output streams in the usual order."""
+    tracks: dict[int, Track] = {}
+    pairs: list[tuple[Stream, Stream]] = []
+    planned = [*([plan.video] if plan.video else []), *plan.sounds, *plan.texts]
+    for part in planned:
+        stream = container.streams[part.index]
+        out, track = _track(stream, part, window, sink, call)
+        pairs.append((stream, out))
+        tracks[part.index] = track
+    for index in plan.covers:
+        stream = container.streams[index]
+        out = sink.container.add_stream_from_template(stream, opaque=True)
+        out.disposition = Disposition.attached_pic
+        tracks[index] = CoverTrack(out, sink)
+    copy_tags(container, sink, pairs, plan.strip_metadata)
+    return tracks
+
+
+def _track(
+    stream: Stream,
+    part: Copied | EncodedVideo | EncodedSound | EncodedText,
+    window: Window,
+    sink: Sink,
+    call: Call,
+) -> tuple[Stream, Track]:
+    if isinstance(part, Copied):
+        copied = add_copy(sink, stream, part)
+        return copied, CopiedTrack(stream, copied, window, sink)
+    if isinstance(part, EncodedVideo):
+        assert isinstance(stream, av.VideoStream)  # noqa: S101 - the plan took it from describe()
+        reading.prepare(stream, call.limits)
+        video = add_video(sink, part, call.limits.threads)
+        video.disposition = stream.disposition
+        return video, VideoTrack(stream, video, part, window, sink, call.limits)
+    if isinstance(part, EncodedSound):
+        assert isinstance(stream, av.AudioStream)  # noqa: S101 - the plan took it from describe()
+        reading.prepare(stream, call.limits)
+        sound = add_sound(sink, part)
+        sound.disposition = stream.disposition
+        return sound, SoundTrack(stream, sound, window, sink)
+    assert isinstance(stream, SubtitleStream)  # noqa: S101 - the plan took it from describe()
+    text = sink.container.add_stream(part.codec)
+    assert isinstance(text, SubtitleStream)  # noqa: S101 - the codec writes subtitles
+    stream.codec_context.open(strict=False)
+    text.codec_context.subtitle_header = stream.codec_context.subtitle_header
+    text.codec_context.time_base = Fraction(1, 1000)
+    text.disposition = stream.disposition
+    return text, TextTrack(stream, text, window, sink)
+
+
+class _Loop:
+    """Reading and routing, with progress, limits and what was seen on the way."""
+
+    def __init__(
+        self, container: InputContainer, source: Source, tracks: dict[int, Track], window: Window, call: Call
+    ) -> None:
+        self._container, self._tracks, self._window, self._call = container, tracks, window, call
+        self._bases = {index: float(container.streams[index].time_base or 0) for index in tracks}
+        self._start = float(window.start)
+        end = float(window.end) if window.end is not None else float(source.start) + (source.duration or 0)
+        self._length = max(0.0, end - self._start)
+        self._told = 0.0
+        self._reached = 0.0
+        self._broke = False
+
+    def run(self) -> None:
+        """Feed all packets to their tracks, then let the tracks finish."""
+        self._leave_out_the_rest()
+        main = [track for track in self._tracks.values() if not isinstance(track, CoverTrack | TextTrack)]
+        for packet in self._packets():
+            with encoding():
+                self._tracks[packet.stream_index].feed(packet)
+            self._watch(packet)
+            if all(track.done for track in main):
+                break
+        with encoding():
+            for track in self._tracks.values():
+                track.finish()
+
+    def _leave_out_the_rest(self) -> None:
+        for stream in self._container.streams:
+            if stream.index not in self._tracks:
+                stream.discard = Discard.all
+
+    def _packets(self) -> Iterator[Packet[Any]]:
+        packets = self._container.demux([self._container.streams[index] for index in self._tracks])
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except MemoryError:
+                raise
+            except (av.FFmpegError, ValueError):
+                self._broke = True
+                return
+            if packet.size or packet.dts is not None:
+                yield packet
+
+    def _watch(self, packet: Packet[Any]) -> None:
+        if packet.dts is None:
+            return
+        seconds = packet.dts * self._bases[packet.stream_index] - self._start
+        if seconds <= self._reached:
+            return
+        self._reached = seconds
+        reading.check_seconds(seconds, self._call.limits)
+        share = seconds / self._length if self._length else 0.0
+        if share - self._told >= 0.005:
+            self._told = min(share, 0.99)
+            self._call.report(self._told)
+
+    def outcome(self, sink: Sink) -> Outcome:
+        """What was seen."""
+        return Outcome(
+            damaged=sum(track.damaged for track in self._tracks.values()),
+            reached=self._reached,
+            written=sink.written,
+            broke=self._broke,
+        )
+
+
+def _judge(call: Call, source: Source, tracks: dict[int, Track], outcome: Outcome, *, whole: bool) -> None:
+    """Raise :class:`FileInvalid` where what was read is not the recording that the file announced."""
+    if not any(track.pieces for track in tracks.values()):
+        raise FileInvalid(f"Nothing in this {call.source} file can be decoded.")
+    if whole and call.source not in ENDS_ANYWHERE and is_short(source, outcome):
+        raise cut_off(call.source)
+
+
+def is_short(source: Source, outcome: Outcome) -> bool:
+    """Whether clearly less was read than the header announced."""
+    announced = source.duration or 0.0
+    return announced - outcome.reached > 2.0 and outcome.reached < announced * _CLEARLY_SHORT
+
+
+def remarks(source: Source, outcome: Outcome) -> tuple[str, ...]:
+    """What a client should know about the input."""
+    notes = []
+    if outcome.damaged:
+        notes.append(
+            f"{outcome.damaged} damaged packet{'s were' if outcome.damaged > 1 else ' was'} skipped."
+        )
+    if is_short(source, outcome) or outcome.broke:
+        notes.append(f"The file breaks off after {outcome.reached:.1f} seconds; what is there was converted.")
+    return tuple(notes)
