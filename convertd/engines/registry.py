@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
+from typing import Any
 
 import convertd.engines
 from convertd.engines.base import Availability, Capability, Engine, Fidelity
 from convertd.errors import EngineMissing, UnsupportedFormat
 from convertd.model.formats import FORMATS, Family
-from convertd.model.operations import CONVERT, Options, option_fields
+from convertd.model.operations import CONVERT, Options, option_fields, parse_options
 
 ENTRY_POINTS = "convertd.engines"
 _NOT_ENGINES = frozenset(("base", "registry"))
@@ -55,6 +56,19 @@ class Plan:
     def fidelity(self) -> Fidelity:
         """That of the weakest step."""
         return min((step.capability.fidelity for step in self.steps), key=lambda fidelity: fidelity.rank)
+
+    def parse_options(self, given: Mapping[str, Any]) -> tuple[Options, ...]:
+        """Each step's options from what the client gave; raises :class:`InvalidRequest` that names the field.
+
+        Every step takes those that it knows; one that no step knows is refused.
+        """
+        kinds = [step.capability.options for step in self.steps]
+        known = {name for kind in kinds for name in option_fields(kind)}
+        parsed = []
+        for kind in kinds:
+            foreign = known - set(option_fields(kind))
+            parsed.append(parse_options(kind, {k: v for k, v in given.items() if k not in foreign}))
+        return tuple(parsed)
 
     @property
     def engine_names(self) -> str:
@@ -127,7 +141,9 @@ class Registry:
     def _missing(self, operation: str, source: str, target: str, plan: Plan) -> str:
         lacking = next(step.engine for step in plan.steps if not self.availability[step.engine.name].ok)
         hint = self.availability[lacking.name].hint
-        return f"{operation} {source} to {target} needs {lacking.title}, which this server does not have: {hint}"
+        return (
+            f"{operation} {source} to {target} needs {lacking.title}, which this server does not have: {hint}"
+        )
 
     def _no_route(self, operation: str, source: str, target: str) -> str:
         targets = self.targets(operation, source)

@@ -19,7 +19,6 @@ CREATE TABLE jobs (
     inputs_expire_at  REAL,
     outputs_expire_at REAL,
     next_expiry       REAL,              -- derived: Job.next_expiry, for housekeeping
-    min_fidelity      TEXT NOT NULL,
     metadata          TEXT NOT NULL,     -- JSON object of the client
     extras            TEXT NOT NULL,     -- JSON object of the dialect
     error             TEXT,              -- JSON {code, message}

@@ -94,7 +94,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     extras: dict[str, Any] = {}
     """What the dialect that took the job wants to remember for its replies."""
-    min_fidelity: str = "text-only"
     state: State = State.QUEUED
     version: int = 1
     attempt: int = 0

@@ -266,7 +266,7 @@ class Trim(Options, frozen=True, kw_only=True):
     duration: Seconds | None = None
     end: Seconds | None = None
     precise: bool = True
-    """Cut a video at the very frame by re-encoding; false copies from the key frame at or before ``start``."""
+    """Cut a video at the very frame by re-encoding; false copies from the key frame at or before start."""
 
 
 class PdfPictures(Options, frozen=True, kw_only=True):

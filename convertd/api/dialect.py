@@ -1,0 +1,61 @@
+"""What a dialect is: one API's requests, replies and errors, translated to and from convertd's own words.
+
+Adding one is adding a module here that implements :class:`Dialect`, and naming it in ``app.py``. Dialects
+share the services below and never import one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from convertd.engines.registry import Registry
+from convertd.jobs.service import Clock, JobService
+from convertd.storage.base import BlobStore
+from convertd.web.problems import Problem
+from convertd.web.server import Route
+from convertd.web.signing import LinkSigner
+from convertd.web.uploads import Intake
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Services:
+    """What every dialect works with."""
+
+    jobs: JobService
+    registry: Registry
+    blobs: BlobStore
+    intake: Intake
+    signer: LinkSigner
+    clock: Clock
+    base_url: str
+    """Address under which clients reach the server, or empty: taken from each request."""
+    link_seconds: float
+    max_tasks: int
+
+    def link(self, request: web.Request, key: str, expires_at: int) -> str:
+        """A signed download address for the output with this blob key."""
+        return f"{self.origin(request)}/download/{self.signer.sign(key, expires_at)}"
+
+    def origin(self, request: web.Request) -> str:
+        """Scheme, host and port for absolute addresses in replies, without a slash at the end."""
+        return self.base_url or f"{request.scheme}://{request.host}"
+
+
+class Dialect(Protocol):
+    """One API."""
+
+    name: str
+    """Kept with each job that came through it."""
+
+    def routes(self) -> Sequence[Route]:
+        """Every method and path that it answers; no other dialect has any of them."""
+
+    def owns(self, path: str) -> bool:
+        """Whether an error on this path, routed or not, is told in this dialect's form."""
+
+    def error(self, problem: Problem) -> web.StreamResponse:
+        """The error in this dialect's form."""

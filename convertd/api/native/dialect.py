@@ -1,0 +1,51 @@
+"""The native dialect: its routes and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from convertd.api.dialect import Services
+from convertd.api.native.jobs import JobHandlers
+from convertd.api.native.system import Readiness, SystemHandlers
+from convertd.web.problems import Problem, problem_response
+from convertd.web.server import Route
+
+
+class NativeDialect:
+    """Implements :class:`convertd.api.dialect.Dialect`."""
+
+    name = "native"
+
+    def __init__(self, services: Services, *, version: str, readiness: Readiness) -> None:
+        """``readiness`` is asked at every ``/readyz``."""
+        self._jobs = JobHandlers(services, dialect=self.name)
+        self._system = SystemHandlers(services, version=version, readiness=readiness)
+
+    def routes(self) -> Sequence[Route]:
+        jobs, system = self._jobs, self._system
+        return (
+            Route(method="POST", path="/jobs", handler=jobs.create, accepts_work=True),
+            Route(method="PUT", path="/jobs", handler=jobs.create, accepts_work=True),
+            Route(method="GET", path="/jobs", handler=jobs.list),
+            Route(method="GET", path="/jobs/{id}", handler=jobs.show),
+            Route(method="DELETE", path="/jobs/{id}", handler=jobs.cancel),
+            Route(method="POST", path="/jobs/{id}/retry", handler=jobs.retry, accepts_work=True),
+            Route(method="POST", path="/convert", handler=jobs.convert, accepts_work=True),
+            Route(method="PUT", path="/convert", handler=jobs.convert, accepts_work=True),
+            Route(method="GET", path="/download/{token}", handler=system.download, public=True),
+            Route(method="HEAD", path="/download/{token}", handler=system.download, public=True),
+            Route(method="GET", path="/formats", handler=system.formats, public=True),
+            Route(method="GET", path="/healthz", handler=system.health, public=True),
+            Route(method="GET", path="/readyz", handler=system.ready, public=True),
+            Route(method="GET", path="/version", handler=system.show_version, public=True),
+            Route(method="GET", path="/openapi.json", handler=system.openapi, public=True),
+        )
+
+    def owns(self, path: str) -> bool:
+        """The native API answers for whatever no other dialect owns."""
+        return True
+
+    def error(self, problem: Problem) -> web.StreamResponse:
+        return problem_response(problem)

@@ -1,0 +1,280 @@
+"""Creating, reading and changing jobs."""
+
+from __future__ import annotations
+
+import base64
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from convertd.api.dialect import Services
+from convertd.api.native import requests
+from convertd.api.native.requests import Fields, Wanted
+from convertd.api.native.views import job_view
+from convertd.errors import InvalidRequest, from_code
+from convertd.jobs.store import Cursor
+from convertd.jobs.submission import Submission
+from convertd.model.formats import FORMATS
+from convertd.model.ids import new_job_id
+from convertd.model.job import Job, State
+from convertd.web.downloads import send_file
+from convertd.web.idempotency import Hold, fingerprint, held_key, key_of
+from convertd.web.server import ACCOUNT
+from convertd.web.uploads import Received
+
+_POLL_AFTER: Final = "1"
+"""``Retry-After`` of a job that has not ended, in seconds."""
+_LINK_STEP: Final = 60
+"""Links of one minute are the same, so that a job's document can be reused within it."""
+_REMEMBERED: Final = 512
+_PAGE: Final = 20
+_MOST_ON_PAGE: Final = 100
+
+
+class JobHandlers:
+    """Handlers under ``/jobs`` and ``/convert``."""
+
+    def __init__(self, services: Services, *, dialect: str) -> None:
+        self._services = services
+        self._jobs = services.jobs
+        self._dialect = dialect
+        self._documents: OrderedDict[tuple[str, str], tuple[str, bytes]] = OrderedDict()
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """POST (or PUT) /jobs."""
+        job, replayed = await self._submit(request)
+        wait = requests.preferred_wait(request)
+        if wait is not None:
+            job = await self._jobs.wait_terminal(job, wait)
+        status = 200 if wait is not None and job.state.terminal else 202
+        return await self._created(request, job, status=status, replayed=replayed, waited=wait)
+
+    async def convert(self, request: web.Request) -> web.StreamResponse:
+        """POST (or PUT) /convert: the bytes come back, or a job where that takes too long."""
+        job, replayed = await self._submit(request, single=True)
+        wait = requests.preferred_wait(request)
+        job = await self._jobs.wait_terminal(job, requests.MAX_WAIT if wait is None else wait)
+        if job.error is not None:
+            raise from_code(job.error.code, job.error.message)
+        if job.state is not State.SUCCEEDED or len(job.outputs) != 1:
+            return await self._created(request, job, status=202, replayed=replayed, waited=wait)
+        output = await self._jobs.output(job.outputs[0].key)
+        response = send_file(
+            request,
+            reader=await self._services.blobs.open(output.key),
+            sha256=output.sha256,
+            media_type=FORMATS[output.format].media_type,
+            filename=output.name,
+        )
+        response.headers.update(self._creation_headers(request, job, replayed=replayed))
+        return response
+
+    async def list(self, request: web.Request) -> web.Response:
+        """GET /jobs."""
+        state = _state(request.query.get("status"))
+        limit = _limit(request.query.get("limit"))
+        after = _cursor(request.query.get("cursor"))
+        found = await self._jobs.page(request[ACCOUNT], state=state, after=after, limit=limit + 1)
+        page = found[:limit]
+        views = [msgspec.Raw(await self._document(request, job)) for job in page]
+        last = page[-1] if len(found) > limit else None
+        return _json({"jobs": views, "next_cursor": _cursor_text(last) if last is not None else None})
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        """GET /jobs/{id}; ``Prefer: wait=N`` waits for a change of state."""
+        account, job_id = request[ACCOUNT], request.match_info["id"]
+        wait = requests.preferred_wait(request)
+        if wait is None and (quick := await self._remembered(request, account, job_id)) is not None:
+            return quick
+        job = await self._jobs.get(account, job_id)
+        if wait is not None:
+            job = await self._jobs.wait_change(job, wait)
+        response = await self._answer(request, job, status=200)
+        if wait is not None:
+            response.headers["Preference-Applied"] = f"wait={wait:.0f}"
+        return response
+
+    async def cancel(self, request: web.Request) -> web.StreamResponse:
+        """DELETE /jobs/{id}."""
+        job = await self._jobs.cancel(request[ACCOUNT], request.match_info["id"])
+        return await self._answer(request, job, status=200)
+
+    async def retry(self, request: web.Request) -> web.StreamResponse:
+        """POST /jobs/{id}/retry."""
+        job = await self._jobs.retry(request[ACCOUNT], request.match_info["id"])
+        return await self._created(request, job, status=202)
+
+    # Submitting
+
+    async def _submit(self, request: web.Request, *, single: bool = False) -> tuple[Job, bool]:
+        """The job that the request makes, or made when it came first (then true)."""
+        job_id = new_job_id()
+        async with held_key(self._jobs, request[ACCOUNT], key_of(request)) as hold:
+            await self._jobs.check_room()
+            async with self._received(request, job_id) as (received, fields):
+                wanted = requests.read_fields(self._services.registry, fields)
+                if single:
+                    _check_single(received, wanted)
+                return await self._keep(request, hold, received, fields, wanted)
+
+    @asynccontextmanager
+    async def _received(self, request: web.Request, job_id: str) -> AsyncIterator[tuple[Received, Fields]]:
+        """The request's files, stored, and its fields, whichever of the three shapes it has."""
+        query = requests.query_fields(request)
+        intake = self._services.intake
+        if requests.is_json(request):
+            fields = [*query, *await requests.read_json(request)]
+            yield Received(job_id=job_id), fields
+        elif requests.is_multipart(request):
+            async with intake.multipart(request, job_id, files=requests.FILE_PART) as received:
+                yield received, [*query, *received.fields]
+        elif requests.is_urlencoded(request):
+            raise InvalidRequest(
+                "A url-encoded form cannot hold a file; send multipart/form-data (curl -F) or the file as the "
+                "body (curl -T)."
+            )
+        else:
+            requests.read_fields(self._services.registry, query)  # refuse before the body is read
+            async with intake.raw(request, job_id, name=request.query.get("filename", "")) as received:
+                yield received, query
+
+    async def _keep(
+        self, request: web.Request, hold: Hold, received: Received, fields: Fields, wanted: Wanted
+    ) -> tuple[Job, bool]:
+        if not received.files:
+            raise InvalidRequest("There is no file: send it as the part 'file' or as the body.", field="file")
+        digest = fingerprint(request, fields, received.files)
+        earlier = hold.replayed_job(digest)
+        if earlier is not None:
+            return await self._jobs.get(request[ACCOUNT], earlier), True
+        submission = Submission(
+            job_id=received.job_id,
+            account=request[ACCOUNT],
+            dialect=self._dialect,
+            operation=wanted.operation,
+            inputs=received.artifacts(wanted.source),
+            tasks=wanted.tasks(len(received.files), self._services.max_tasks),
+            metadata=wanted.metadata,
+        )
+        with received.handed_over():
+            return await self._jobs.submit(submission, hold.record(digest)), False
+
+    # Answering
+
+    async def _answer(self, request: web.Request, job: Job, *, status: int) -> web.StreamResponse:
+        body = await self._document(request, job)
+        etag = self._etag(job.version)
+        if job.state is not State.QUEUED:
+            self._remember(request, job, etag, body)
+        return _job_response(request, body, etag, status=status, ended=job.state.terminal)
+
+    async def _created(
+        self,
+        request: web.Request,
+        job: Job,
+        *,
+        status: int,
+        replayed: bool = False,
+        waited: float | None = None,
+    ) -> web.StreamResponse:
+        response = await self._answer(request, job, status=status)
+        response.headers.update(self._creation_headers(request, job, replayed=replayed))
+        if waited is not None:
+            response.headers["Preference-Applied"] = f"wait={waited:.0f}"
+        return response
+
+    def _creation_headers(self, request: web.Request, job: Job, *, replayed: bool) -> dict[str, str]:
+        headers = {"Location": f"{self._services.origin(request)}/jobs/{job.id}"}
+        return headers | ({"Idempotent-Replayed": "true"} if replayed else {})
+
+    async def _document(self, request: web.Request, job: Job) -> bytes:
+        services = self._services
+        view = job_view(
+            job,
+            origin=services.origin(request),
+            link=lambda key, until: services.link(request, key, until),
+            links_until=self._link_minute() + _LINK_STEP + int(services.link_seconds),
+            queue_position=await self._jobs.queue_position(job),
+        )
+        return msgspec.json.encode(view)
+
+    def _link_minute(self) -> int:
+        return int(self._services.clock()) // _LINK_STEP * _LINK_STEP
+
+    def _etag(self, version: int) -> str:
+        """Changes with the row, and with the minute because a poll mints fresh links."""
+        return f'W/"{version}-{self._link_minute()}"'
+
+    def _remember(self, request: web.Request, job: Job, etag: str, body: bytes) -> None:
+        """Keep the document for the next poll; a few hundred at most, and none that is large."""
+        if len(body) > 16 * 1024:
+            return
+        self._documents[request.host, job.id] = (etag, body)
+        self._documents.move_to_end((request.host, job.id))
+        if len(self._documents) > _REMEMBERED:
+            self._documents.popitem(last=False)
+
+    async def _remembered(self, request: web.Request, account: str, job_id: str) -> web.StreamResponse | None:
+        """The answer to a poll whose job has not changed since the last one."""
+        etag = self._etag(await self._jobs.version(account, job_id))
+        known = self._documents.get((request.host, job_id))
+        if known is None or known[0] != etag:
+            return None
+        return _job_response(request, known[1], etag, status=200, ended=b'"finished_at":null' not in known[1])
+
+
+def _job_response(
+    request: web.Request, body: bytes, etag: str, *, status: int, ended: bool
+) -> web.StreamResponse:
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if not ended:
+        headers["Retry-After"] = _POLL_AFTER
+    if request.method == "GET" and request.headers.get("If-None-Match") == etag:
+        return web.Response(status=304, headers=headers)
+    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+
+def _check_single(received: Received, wanted: Wanted) -> None:
+    if len(received.files) > 1:
+        raise InvalidRequest("/convert takes one file; POST /jobs takes several.", field="file")
+    if len(wanted.targets) > 1:
+        raise InvalidRequest("/convert makes one format; POST /jobs makes several.", field="to")
+
+
+def _json(document: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(document), content_type="application/json")
+
+
+def _state(word: str | None) -> State | None:
+    try:
+        return State(word) if word else None
+    except ValueError:
+        allowed = ", ".join(state.value for state in State)
+        raise InvalidRequest(f"'status' is one of {allowed}.", field="status") from None
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return _PAGE
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _MOST_ON_PAGE:
+        raise InvalidRequest(f"'limit' is a whole number from 1 to {_MOST_ON_PAGE}.", field="limit")
+    return int(text)
+
+
+def _cursor(text: str | None) -> Cursor | None:
+    if not text:
+        return None
+    try:
+        padded = text.encode() + b"=" * (-len(text) % 4)
+        return msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Cursor)
+    except (ValueError, msgspec.MsgspecError):
+        raise InvalidRequest("'cursor' takes the next_cursor of the page before.", field="cursor") from None
+
+
+def _cursor_text(job: Job) -> str:
+    cursor = Cursor(job.created_at, job.id)
+    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")

@@ -1,0 +1,357 @@
+"""The OpenAPI 3.1 description of the native API. A test compares it with the routes, both ways."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from convertd.engines.base import Fidelity
+from convertd.model.job import State
+from convertd.web.problems import STATUS
+
+_JSON: Final = "application/json"
+
+
+def openapi_document(version: str) -> dict[str, Any]:
+    """The whole document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "convertd",
+            "version": version,
+            "description": "Files in, converted files out: jobs, signed links, idempotent retries.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}, {"apiKey": []}, {}],
+        "paths": _paths(),
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
+            "parameters": _parameters(),
+            "responses": {
+                "Problem": {
+                    "description": "What failed and what to change.",
+                    "content": {"application/problem+json": {"schema": _ref("schemas", "Problem")}},
+                }
+            },
+            "schemas": _schemas(),
+        },
+    }
+
+
+def _ref(kind: str, name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def _params(*names: str) -> list[dict[str, str]]:
+    return [_ref("parameters", name) for name in names]
+
+
+def _json_of(schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"description": description, "content": {_JSON: {"schema": schema}}}
+
+
+def _bytes(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"*/*": {"schema": {}}}}
+
+
+def _operation(name: str, summary: str, responses: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "operationId": name,
+        "summary": summary,
+        **more,
+        "responses": responses | {"default": _ref("responses", "Problem")},
+    }
+
+
+def _public(operation: dict[str, Any]) -> dict[str, Any]:
+    return operation | {"security": [{}]}
+
+
+def _paths() -> dict[str, Any]:
+    job = _ref("schemas", "Job")
+    job_id = _params("JobId")
+    return {
+        "/jobs": {
+            "post": _creation("createJob", "Create a job", {"202": _json_of(job, "Accepted, durably.")}),
+            "put": _creation(
+                "putJob", "Create a job (curl -T)", {"202": _json_of(job, "Accepted, durably.")}
+            ),
+            "get": _operation(
+                "listJobs",
+                "List own jobs, newest first",
+                {"200": _json_of(_ref("schemas", "JobPage"), "A page of jobs.")},
+                parameters=_params("Status", "Limit", "Cursor"),
+            ),
+        },
+        "/jobs/{id}": {
+            "get": _operation(
+                "getJob",
+                "The job, with fresh links",
+                {"200": _json_of(job, "The job."), "304": {"description": "Not changed."}},
+                parameters=[*job_id, *_params("Prefer", "IfNoneMatch")],
+            ),
+            "delete": _operation(
+                "cancelJob",
+                "Cancel a queued or running job",
+                {"200": _json_of(job, "The cancelled job.")},
+                parameters=job_id,
+            ),
+        },
+        "/jobs/{id}/retry": {
+            "post": _operation(
+                "retryJob",
+                "Run a failed or cancelled job again from its stored inputs",
+                {"202": _json_of(job, "Queued again.")},
+                parameters=job_id,
+            ),
+        },
+        "/convert": {
+            "post": _conversion("convert"),
+            "put": _conversion("putConvert"),
+        },
+        "/download/{token}": {
+            "get": _public(_download("download", "An output")),
+            "head": _public(_download("headDownload", "Facts of an output")),
+        },
+        "/formats": {
+            "get": _public(
+                _operation(
+                    "listFormats",
+                    "What this machine converts, with the options of each operation",
+                    {"200": _json_of(_ref("schemas", "Formats"), "Live capabilities.")},
+                    parameters=_params("Operation", "Source", "Target"),
+                )
+            ),
+        },
+        "/healthz": {"get": _public(_facts("health", "The process is alive"))},
+        "/readyz": {"get": _public(_facts("ready", "Database, disk, sandbox and workers are well"))},
+        "/version": {"get": _public(_facts("version", "Versions of convertd and its engines"))},
+        "/openapi.json": {"get": _public(_facts("openapi", "This document"))},
+    }
+
+
+def _creation(name: str, summary: str, accepted: dict[str, Any]) -> dict[str, Any]:
+    ended = _json_of(_ref("schemas", "Job"), "Ended within 'Prefer: wait=N'.")
+    return _operation(
+        name,
+        summary,
+        {"200": ended, **accepted},
+        parameters=_request_parameters(),
+        requestBody=_request_body(),
+    )
+
+
+def _conversion(name: str) -> dict[str, Any]:
+    return _operation(
+        name,
+        "One file in, one file out",
+        {
+            "200": _bytes("The converted file."),
+            "202": _json_of(_ref("schemas", "Job"), "Took too long, or made several files: a job."),
+        },
+        parameters=_request_parameters(),
+        requestBody=_request_body(),
+    )
+
+
+def _request_parameters() -> list[dict[str, str]]:
+    names = (
+        "To",
+        "Operation",
+        "Source",
+        "MinFidelity",
+        "Filename",
+        "Options",
+        "Metadata",
+        "IdempotencyKey",
+        "Prefer",
+    )
+    return _params(*names)
+
+
+def _request_body() -> dict[str, Any]:
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": _ref("schemas", "Form")},
+            "*/*": {"schema": {}},
+        },
+    }
+
+
+def _download(name: str, summary: str) -> dict[str, Any]:
+    return _operation(
+        name,
+        summary,
+        {
+            "200": _bytes("The whole file."),
+            "206": _bytes("The asked range."),
+            "304": {"description": "Not changed."},
+        },
+        parameters=_params("Token", "Range", "IfRange", "IfNoneMatch"),
+    )
+
+
+def _facts(name: str, summary: str) -> dict[str, Any]:
+    return _operation(name, summary, {"200": _json_of({"type": "object"}, summary + ".")})
+
+
+def _parameter(name: str, place: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    required = {"required": True} if place == "path" else {}
+    return {"name": name, "in": place, "schema": schema, "description": description, **required}
+
+
+def _parameters() -> dict[str, Any]:
+    text = {"type": "string"}
+    fidelities = [fidelity.value for fidelity in Fidelity]
+    return {
+        "JobId": _parameter("id", "path", text, "The job's id."),
+        "Token": _parameter("token", "path", text, "From a job's output url."),
+        "To": _parameter("to", "query", {"type": "array", "items": text}, "Target format, once or more."),
+        "Operation": _parameter("operation", "query", text, "What to do; default convert."),
+        "Source": _parameter("source", "query", text, "Overrides what name and content say."),
+        "Target": _parameter("target", "query", text, "Only routes to this format."),
+        "MinFidelity": _parameter(
+            "min_fidelity", "query", {"type": "string", "enum": fidelities}, "Refuse routes below it."
+        ),
+        "Filename": _parameter("filename", "query", text, "Name of a raw body."),
+        "Options": _parameter(
+            "options",
+            "query",
+            text,
+            "JSON object of options; each option may be a parameter of its own too. GET /formats lists them.",
+        ),
+        "Metadata": _parameter("metadata", "query", text, "JSON object that the job echoes."),
+        "IdempotencyKey": _parameter(
+            "Idempotency-Key",
+            "header",
+            {"type": "string", "maxLength": 255},
+            "Makes a repeated request harmless.",
+        ),
+        "Prefer": _parameter("Prefer", "header", text, "'wait=N': wait up to N ≤ 30 seconds."),
+        "IfNoneMatch": _parameter("If-None-Match", "header", text, "An ETag that is known already."),
+        "Range": _parameter("Range", "header", text, "bytes=FIRST-LAST."),
+        "IfRange": _parameter("If-Range", "header", text, "The ETag that the range belongs to."),
+        "Status": _parameter("status", "query", _state_schema(), "Only jobs in this state."),
+        "Limit": _parameter(
+            "limit",
+            "query",
+            {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+            "Jobs on a page.",
+        ),
+        "Cursor": _parameter("cursor", "query", text, "next_cursor of the page before."),
+    }
+
+
+def _state_schema() -> dict[str, Any]:
+    return {"type": "string", "enum": [state.value for state in State]}
+
+
+def _object(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _nullable(kind: str, **more: Any) -> dict[str, Any]:
+    return {"type": [kind, "null"], **more}
+
+
+def _schemas() -> dict[str, Any]:
+    text, whole = {"type": "string"}, {"type": "integer", "minimum": 0}
+    percent = {"type": "number", "minimum": 0, "maximum": 100}
+    moment = _nullable("string", format="date-time")
+    file = {"name": text, "format": text, "media_type": text, "bytes": whole, "sha256": text}
+    error = {"oneOf": [_ref("schemas", "Failure"), {"type": "null"}]}
+    return {
+        "Job": _object(
+            {
+                "id": text,
+                "status": _state_schema(),
+                "operation": text,
+                "progress": percent,
+                "created_at": {"type": "string", "format": "date-time"},
+                "started_at": moment,
+                "finished_at": moment,
+                "expires_at": moment,
+                "queue_position": {"type": "integer", "minimum": 1},
+                "attempts": whole,
+                "metadata": {"type": "object"},
+                "inputs": {"type": "array", "items": _ref("schemas", "File")},
+                "tasks": {"type": "array", "items": _ref("schemas", "Task")},
+                "outputs": {"type": "array", "items": _ref("schemas", "Output")},
+                "counts": {"type": "object", "additionalProperties": whole},
+                "error": error,
+                "links": {"type": "object", "additionalProperties": text},
+            },
+            optional=("queue_position",),
+        ),
+        "JobPage": _object(
+            {"jobs": {"type": "array", "items": _ref("schemas", "Job")}, "next_cursor": _nullable("string")}
+        ),
+        "File": _object(file),
+        "Task": _object(
+            {
+                "id": whole,
+                "input": whole,
+                "operation": text,
+                "target": text,
+                "status": _state_schema(),
+                "progress": percent,
+                "engine": text,
+                "fidelity": text,
+                "attempts": whole,
+                "error": error,
+                "output": _nullable("integer"),
+                "outputs": {"type": "array", "items": whole},
+            }
+        ),
+        "Output": _object(
+            {
+                "task": whole,
+                **file,
+                "url": _nullable("string", format="uri"),
+                "url_expires_at": moment,
+                "notes": {"type": "array", "items": text},
+            }
+        ),
+        "Failure": _object({"code": {"type": "string", "enum": sorted(STATUS)}, "message": text}),
+        "Problem": _object(
+            {
+                "type": text,
+                "title": text,
+                "status": whole,
+                "code": {"type": "string", "enum": sorted(STATUS)},
+                "detail": text,
+                "field": text,
+            },
+            optional=("field",),
+        ),
+        "Form": {
+            "type": "object",
+            "properties": {
+                "file": {
+                    "type": "array",
+                    "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+                },
+                "to": {"type": "array", "items": text},
+                "operation": text,
+                "options": text,
+                "source": text,
+                "min_fidelity": text,
+                "metadata": text,
+            },
+            "required": ["file"],
+            "additionalProperties": True,
+        },
+        "Formats": _object(
+            {
+                "formats": {"type": "object"},
+                "engines": {"type": "object"},
+                "routes": {"type": "array", "items": {"type": "object"}},
+                "$defs": {"type": "object"},
+            }
+        ),
+    }

@@ -1,0 +1,198 @@
+"""Reading a request of the native API: three shapes, one meaning."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from convertd.engines.base import Fidelity
+from convertd.engines.registry import Registry
+from convertd.errors import InvalidRequest, TooLarge
+from convertd.jobs.submission import TaskRequest, check_operation
+from convertd.model.formats import known_format
+from convertd.model.operations import CONVERT
+
+FILE_PART: Final = "file"
+MAX_WAIT: Final = 30.0
+
+_JSON_BYTES: Final = 1024 * 1024
+_METADATA_BYTES: Final = 8 * 1024
+_LATER: Final = {
+    "callback_url": "Callbacks are not offered yet; poll the job, or wait with 'Prefer: wait=N'.",
+    "callback_secret": "Callbacks are not offered yet; poll the job, or wait with 'Prefer: wait=N'.",
+    "source_url": "Fetching by URL is not offered yet; send the file itself as 'file' or as the body.",
+    "archive": "One archive of all outputs is not offered yet; download the outputs one by one.",
+}
+_ONCE: Final = ("operation", "source", "min_fidelity", "metadata", "options", "filename")
+
+Fields = Sequence[tuple[str, Any]]
+"""The request's fields in order: texts of a form or query, values of any type from JSON."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for, but for the files."""
+
+    operation: str
+    targets: tuple[str | None, ...]
+    source: str | None
+    min_fidelity: Fidelity
+    options: dict[str, Any]
+    metadata: dict[str, Any]
+
+    def tasks(self, files: int, most: int) -> tuple[TaskRequest, ...]:
+        """Every file times every target."""
+        count = files * len(self.targets)
+        if count > most:
+            raise InvalidRequest(
+                f"{files} files to {len(self.targets)} formats are {count} tasks; at most {most} make one job.",
+                field="to",
+            )
+        return tuple(
+            TaskRequest(
+                inputs=(index,),
+                operation=self.operation,
+                target=target,
+                options=self.options,
+                min_fidelity=self.min_fidelity,
+            )
+            for index in range(files)
+            for target in self.targets
+        )
+
+
+def read_fields(registry: Registry, fields: Fields) -> Wanted:
+    """Check what can be checked before the files are there; raises :class:`InvalidRequest`."""
+    for name, value in fields:
+        if name in _LATER and value not in (False, "false", "0"):
+            raise InvalidRequest(_LATER[name], field=name)
+    single = _once(fields)
+    operation = _text(single, "operation") or CONVERT
+    check_operation(registry, operation)
+    source = _text(single, "source")
+    if source is not None:
+        known_format(source, field="source")
+    return Wanted(
+        operation=operation,
+        targets=_targets(value for name, value in fields if name == "to"),
+        source=source,
+        min_fidelity=_fidelity(_text(single, "min_fidelity")),
+        options=_options(fields, single),
+        metadata=_object(single, "metadata", _METADATA_BYTES),
+    )
+
+
+def _once(fields: Fields) -> dict[str, Any]:
+    """The fields that may be given once."""
+    single: dict[str, Any] = {}
+    for name, value in fields:
+        if name in _ONCE:
+            if name in single:
+                raise InvalidRequest(f"{name!r} is given more than once.", field=name)
+            single[name] = value
+    return single
+
+
+def _text(single: dict[str, Any], name: str) -> str | None:
+    value = single.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidRequest(f"{name!r} takes text.", field=name)
+    return value or None
+
+
+def _targets(values: Iterable[Any]) -> tuple[str | None, ...]:
+    """Canonical target names in order, each once; ``(None,)`` where the operation's default is wanted."""
+    words: list[str] = []
+    for value in values:
+        for item in value if isinstance(value, list) else [value]:
+            if not isinstance(item, str):
+                raise InvalidRequest("'to' takes the name of a format, or a list of them.", field="to")
+            words += [word for word in item.split(",") if word.strip()]
+    names = dict.fromkeys(known_format(word, field="to").name for word in words)
+    return tuple(names) or (None,)
+
+
+def _fidelity(word: str | None) -> Fidelity:
+    try:
+        return Fidelity(word) if word is not None else Fidelity.TEXT_ONLY
+    except ValueError:
+        allowed = ", ".join(fidelity.value for fidelity in Fidelity)
+        raise InvalidRequest(f"'min_fidelity' is one of {allowed}.", field="min_fidelity") from None
+
+
+def _options(fields: Fields, single: dict[str, Any]) -> dict[str, Any]:
+    """Options given one by one, and those of the ``options`` object."""
+    options = _object(single, "options", _JSON_BYTES)
+    for name, value in fields:
+        if name in _ONCE or name in _LATER or name in ("to", FILE_PART):
+            continue
+        if name in options:
+            raise InvalidRequest(f"Option {name!r} is given more than once.", field=name)
+        options[name] = value
+    return options
+
+
+def _object(single: dict[str, Any], name: str, most: int) -> dict[str, Any]:
+    value = single.get(name)
+    if value is None or value == "":
+        return {}
+    if isinstance(value, str):
+        if len(value) > most:
+            raise InvalidRequest(f"{name!r} is longer than {most} characters.", field=name)
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            value = None
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{name!r} takes a JSON object.", field=name)
+    if len(msgspec.json.encode(value)) > most:
+        raise InvalidRequest(f"{name!r} is longer than {most} bytes.", field=name)
+    return value
+
+
+async def read_json(request: web.Request) -> Fields:
+    """The fields of a JSON body."""
+    body = b""
+    while chunk := await request.content.readany():
+        body += chunk
+        if len(body) > _JSON_BYTES:
+            raise TooLarge(f"A JSON request has at most {_JSON_BYTES} bytes.")
+    try:
+        document = msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"The body is not JSON: {error}.") from error
+    if not isinstance(document, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return list(document.items())
+
+
+def query_fields(request: web.Request) -> Fields:
+    """The fields of the query."""
+    return list(request.query.items())
+
+
+def is_json(request: web.Request) -> bool:
+    """Whether the body is a request in JSON: it says so, and the query does not make it a raw file."""
+    return request.content_type == "application/json" and "to" not in request.query
+
+
+def is_multipart(request: web.Request) -> bool:
+    """Whether the body is a form with files."""
+    return request.content_type == "multipart/form-data"
+
+
+def is_urlencoded(request: web.Request) -> bool:
+    """Whether the body is a form that cannot hold a file (curl ``-d``, not ``-F``)."""
+    return request.content_type == "application/x-www-form-urlencoded" and not request.query
+
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", re.IGNORECASE)
+
+
+def preferred_wait(request: web.Request) -> float | None:
+    """Seconds of ``Prefer: wait=N`` (RFC 7240), at most 30; ``None`` where it is absent or not understood."""
+    match = _WAIT.search(",".join(request.headers.getall("Prefer", ())))
+    return min(float(match[1]), MAX_WAIT) if match else None

@@ -1,0 +1,93 @@
+"""Downloads, formats, health and the API's own description."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+from aiohttp import web
+
+from convertd.api.dialect import Services
+from convertd.api.native.capabilities import formats_document
+from convertd.api.native.openapi import openapi_document
+from convertd.errors import InvalidRequest, Unavailable
+from convertd.model.formats import FORMATS, known_format
+from convertd.web.downloads import send_file
+
+Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
+"""Checks by name, and whether each part is well."""
+
+_FILTERS = ("operation", "source", "target")
+
+
+class SystemHandlers:
+    """Handlers of everything that is not a job."""
+
+    def __init__(self, services: Services, *, version: str, readiness: Readiness) -> None:
+        self._services = services
+        self._version = version
+        self._readiness = readiness
+        self._openapi = msgspec.json.encode(openapi_document(version))
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        """GET, HEAD /download/{token}: an output, by signed link, without a key."""
+        services = self._services
+        key = services.signer.verify(request.match_info["token"], services.clock())
+        output = await services.jobs.output(key)
+        return send_file(
+            request,
+            reader=await services.blobs.open(key),
+            sha256=output.sha256,
+            media_type=FORMATS[output.format].media_type,
+            filename=output.name,
+        )
+
+    async def formats(self, request: web.Request) -> web.Response:
+        """GET /formats, narrowed by ``operation``, ``source`` and ``target``."""
+        unknown = [name for name in request.query if name not in _FILTERS]
+        if unknown:
+            raise InvalidRequest(
+                f"Unknown parameter {unknown[0]!r}; it takes {', '.join(_FILTERS)}.", field=unknown[0]
+            )
+        document = formats_document(
+            self._services.registry,
+            operation=request.query.get("operation"),
+            source=_format_name(request, "source"),
+            target=_format_name(request, "target"),
+        )
+        return _json(document)
+
+    async def health(self, request: web.Request) -> web.Response:
+        """GET /healthz: the process answers."""
+        return _json({"status": "ok"})
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """GET /readyz: database, disk, sandbox and claim loop are well."""
+        checks = await self._readiness()
+        ill = sorted(name for name, well in checks.items() if not well)
+        if ill:
+            raise Unavailable(f"Not ready: {', '.join(ill)}.", retry_after=5)
+        return _json({"status": "ok", "checks": dict.fromkeys(checks, "ok")})
+
+    async def show_version(self, request: web.Request) -> web.Response:
+        """GET /version."""
+        engines = {
+            name: availability.version
+            for name, availability in self._services.registry.availability.items()
+            if availability.ok
+        }
+        return _json({"version": self._version, "python": platform.python_version(), "engines": engines})
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        """GET /openapi.json."""
+        return web.Response(body=self._openapi, content_type="application/json")
+
+
+def _format_name(request: web.Request, name: str) -> str | None:
+    word = request.query.get(name)
+    return known_format(word, field=name).name if word else None
+
+
+def _json(document: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(document), content_type="application/json")

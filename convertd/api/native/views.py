@@ -1,0 +1,116 @@
+"""Jobs as the native API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from convertd.model.formats import FORMATS
+from convertd.model.job import Artifact, Failure, Job, State
+
+LinkMaker = Callable[[str, int], str]
+"""Makes the signed address of the output with this key, valid until this second."""
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """RFC 3339 in UTC, to the millisecond."""
+    if seconds is None:
+        return None
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def job_view(
+    job: Job, *, origin: str, link: LinkMaker, links_until: int, queue_position: int | None
+) -> dict[str, Any]:
+    """The job document. ``links_until`` is when the fresh links end, unless their files go before."""
+    view: dict[str, Any] = {
+        "id": job.id,
+        "status": job.state.value,
+        "operation": job.operation,
+        "progress": _percent(job.progress),
+        "created_at": timestamp(job.created_at),
+        "started_at": timestamp(job.started_at),
+        "finished_at": timestamp(job.finished_at),
+        "expires_at": timestamp(job.outputs_expire_at),
+    }
+    if queue_position is not None:
+        view["queue_position"] = queue_position
+    view |= {
+        "attempts": job.attempt,
+        "metadata": job.metadata,
+        "inputs": [_file(blob) for blob in job.inputs],
+        "tasks": [_task(job, index) for index in range(len(job.tasks))],
+        "outputs": [_output(job, blob, link, links_until) for blob in job.outputs],
+        "counts": _counts(job),
+        "error": _error(job.error),
+        "links": _links(job, origin),
+    }
+    return view
+
+
+def _percent(progress: float) -> float:
+    return round(progress * 100, 1)
+
+
+def _counts(job: Job) -> dict[str, int]:
+    counts = {state.value: 0 for state in State}
+    for task in job.tasks:
+        counts[task.state.value] += 1
+    return {"tasks": len(job.tasks)} | counts
+
+
+def _error(error: Failure | None) -> dict[str, str] | None:
+    return {"code": error.code, "message": error.message} if error is not None else None
+
+
+def _file(blob: Artifact) -> dict[str, Any]:
+    return {
+        "name": blob.name,
+        "format": blob.format,
+        "media_type": FORMATS[blob.format].media_type,
+        "bytes": blob.bytes,
+        "sha256": blob.sha256,
+    }
+
+
+def _task(job: Job, index: int) -> dict[str, Any]:
+    task = job.tasks[index]
+    outputs = job.outputs_of(index)
+    return {
+        "id": index,
+        "input": task.inputs[0],
+        "operation": task.operation,
+        "target": task.target,
+        "status": task.state.value,
+        "progress": _percent(1.0 if task.state is State.SUCCEEDED else task.progress),
+        "engine": task.engine,
+        "fidelity": task.fidelity,
+        "attempts": task.attempts,
+        "error": _error(task.error),
+        "output": outputs[0] if outputs else None,
+        "outputs": outputs,
+    }
+
+
+def _output(job: Job, blob: Artifact, link: LinkMaker, links_until: int) -> dict[str, Any]:
+    until = min(links_until, int(job.outputs_expire_at)) if job.outputs_expire_at else links_until
+    view = {
+        "task": blob.task,
+        **_file(blob),
+        "url": None if blob.gone else link(blob.key, until),
+        "url_expires_at": None if blob.gone else timestamp(until),
+    }
+    facts = {name: value for name, value in blob.facts.items() if name not in view}
+    return view | facts | {"notes": list(blob.notes)}
+
+
+def _links(job: Job, origin: str) -> dict[str, str]:
+    self_link = f"{origin}/jobs/{job.id}"
+    links = {"self": self_link}
+    if not job.state.terminal:
+        links["cancel"] = self_link
+    if job.state in (State.FAILED, State.CANCELLED):
+        links["retry"] = f"{self_link}/retry"
+    return links

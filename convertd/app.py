@@ -1,0 +1,296 @@
+"""The composition root: builds every part, joins them, runs them, and takes them down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+import convertd
+from convertd.api.dialect import Dialect, Services
+from convertd.api.native import NativeDialect
+from convertd.config import Config
+from convertd.engines.base import Limits
+from convertd.engines.registry import Registry, discover
+from convertd.errors import ConvertdError
+from convertd.jobs import database
+from convertd.jobs.hints import LocalBus, Signal
+from convertd.jobs.keyring import Keyring
+from convertd.jobs.service import JobService, Policy
+from convertd.jobs.sqlite import SqliteStore
+from convertd.model.job import Retention
+from convertd.sandbox.runner import Budget, Sandbox
+from convertd.storage.local import LocalStore
+from convertd.web.auth import Authenticator, is_loopback, own_hosts
+from convertd.web.problems import Problem
+from convertd.web.server import Server
+from convertd.web.signing import LinkSigner, load_or_create_secret
+from convertd.web.uploads import Intake, UploadLimits
+from convertd.worker.executor import Executor, ExecutorSettings
+from convertd.worker.housekeeping import Duty, Housekeeping
+from convertd.worker.pool import WorkerPool
+
+log = logging.getLogger(__name__)
+
+RESCUE_SECONDS = 5.0
+"""How often lapsed leases and deadlines are looked for."""
+MINIMUM_FREE_BYTES = 64 * 1024**2
+"""Below this the server is not ready."""
+
+
+class CannotStart(Exception):
+    """The server must not or cannot start; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """What the start-up lines tell of a server that answers."""
+
+    address: str
+    data_dir: Path
+    workers: int
+    layers: Mapping[str, bool]
+    registry: Registry
+
+
+def database_path(data_dir: Path) -> Path:
+    """Where the rows are."""
+    return data_dir / "convertd.sqlite3"
+
+
+@contextlib.contextmanager
+def open_keyring(data_dir: Path) -> Iterator[Keyring]:
+    """The API keys of a data directory, whether its server runs or not."""
+    database.prepare(database_path(data_dir))
+    keyring = Keyring(database_path(data_dir))
+    try:
+        yield keyring
+    finally:
+        keyring.close()
+
+
+async def serve(config: Config, announce: Callable[[Running], None]) -> None:
+    """Run until SIGTERM or SIGINT, then let jobs end within the grace time.
+
+    Raises :class:`CannotStart`, or a :class:`ConvertdError` that names the part that is not well.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with running(config) as started:
+        announce(started)
+        await stopping.wait()
+        log.info("stopping")
+
+
+@contextlib.asynccontextmanager
+async def running(config: Config) -> AsyncIterator[Running]:
+    """A server that answers for as long as the context lasts."""
+    async with contextlib.AsyncExitStack() as stack:
+        data_dir = config.data_dir.absolute()
+        stack.enter_context(_locked(data_dir))
+        keyring = stack.enter_context(open_keyring(data_dir))
+        loopback = is_loopback(config.host)
+        _check_exposure(config, keyring, loopback=loopback)
+
+        registry = Registry(discover(config.engines.modules))
+        sandbox = Sandbox(engine_modules=config.engines.modules, require=config.sandbox.require)
+        stack.push_async_callback(sandbox.close)
+        await sandbox.start()
+        blobs = LocalStore(data_dir / "files")
+        await blobs.start()
+        stack.push_async_callback(blobs.close)
+        store = await SqliteStore.open(database_path(data_dir))
+        stack.push_async_callback(store.close)
+
+        dispatcher = Signal()
+        service = JobService(
+            store=store,
+            blobs=blobs,
+            registry=registry,
+            bus=LocalBus(),
+            dispatcher=dispatcher,
+            policy=_policy(config),
+            clock=time.time,
+            jitter=random.random,
+        )
+        await service.sweep_strays()
+        await service.rescue(all_running=True)
+
+        executor = Executor(
+            service=service,
+            registry=registry,
+            blobs=blobs,
+            sandbox=sandbox,
+            settings=_executor_settings(config),
+            clock=time.time,
+        )
+        pool = WorkerPool(
+            service=service,
+            executor=executor,
+            dispatcher=dispatcher,
+            workers=config.worker_count,
+            clock=time.time,
+        )
+
+        async def readiness() -> Mapping[str, bool]:
+            return {
+                "database": await _answers(store),
+                "disk": await blobs.free_bytes() >= MINIMUM_FREE_BYTES,
+                "workers": pool.well,
+            }
+
+        secrets = config.links.secrets or (load_or_create_secret(data_dir),)
+        services = Services(
+            jobs=service,
+            registry=registry,
+            blobs=blobs,
+            intake=Intake(blobs, _upload_limits(config)),
+            signer=LinkSigner(secrets),
+            clock=time.time,
+            base_url=config.links.base_url.rstrip("/"),
+            link_seconds=config.retention.links,
+            max_tasks=config.limits.tasks,
+        )
+        dialects: list[Dialect] = [NativeDialect(services, version=convertd.__version__, readiness=readiness)]
+        authenticator = Authenticator(keyring, loopback=loopback)
+        server = Server(
+            routes=[route for dialect in dialects for route in dialect.routes()],
+            authenticator=authenticator,
+            render_error=_error_renderer(dialects),
+        )
+        housekeeping = Housekeeping(_duties(service, config), clock=time.time)
+
+        stack.push_async_callback(server.stop)
+        port = await _listen(server, config)
+        authenticator.own_hosts = own_hosts(config.host, port, config.links.base_url)
+        housekeeping.start()
+        stack.push_async_callback(housekeeping.stop)
+        pool.start()
+        stack.push_async_callback(pool.stop, config.jobs.grace)
+        stack.callback(server.drain)
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        yield Running(
+            address=f"http://{host}:{port}",
+            data_dir=data_dir,
+            workers=config.worker_count,
+            layers=sandbox.layers,
+            registry=registry,
+        )
+
+
+@contextlib.contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """One server a data directory: two would rescue each other's running jobs."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotStart(f"The data directory {data_dir} cannot be used: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CannotStart(
+            f"Another convertd runs on the data directory {data_dir}; choose another with --data-dir."
+        ) from None
+    else:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _check_exposure(config: Config, keyring: Keyring, *, loopback: bool) -> None:
+    if not loopback and keyring.is_empty():
+        raise CannotStart(
+            f"Listening on {config.host} lets other machines in, and there is no API key yet. Make one with\n"
+            f"  convertd keys create NAME --data-dir {config.data_dir}\n"
+            "and start again, or listen on 127.0.0.1."
+        )
+
+
+async def _listen(server: Server, config: Config) -> int:
+    try:
+        return await server.start(config.host, config.port)
+    except OSError as error:
+        raise CannotStart(
+            f"Cannot listen on {config.host} port {config.port}: {error.strerror or error}. "
+            "Choose another with --port (0 picks a free one)."
+        ) from error
+
+
+async def _answers(store: SqliteStore) -> bool:
+    try:
+        await store.waiting()
+    except ConvertdError:
+        return False
+    return True
+
+
+def _error_renderer(dialects: list[Dialect]) -> Callable[[web.Request, Problem], web.StreamResponse]:
+    def render(request: web.Request, problem: Problem) -> web.StreamResponse:
+        dialect = next(dialect for dialect in dialects if dialect.owns(request.path))
+        return dialect.error(problem)
+
+    return render
+
+
+def _duties(service: JobService, config: Config) -> list[Duty]:
+    sweep = config.retention.sweep
+    return [
+        Duty(name="rescue", every=RESCUE_SECONDS, run=service.rescue),
+        Duty(name="deadlines", every=RESCUE_SECONDS, run=service.expire_deadlines),
+        Duty(name="file retention", every=sweep, run=service.expire_files),
+        Duty(name="row retention", every=sweep, run=service.remove_rows),
+    ]
+
+
+def _policy(config: Config) -> Policy:
+    return Policy(
+        queue=config.limits.queue,
+        attempts=config.jobs.attempts,
+        deadline=config.jobs.deadline,
+        lease=config.jobs.lease,
+        retry_delay=config.jobs.retry_delay,
+        retention=Retention(inputs=config.retention.inputs, outputs=config.retention.outputs),
+        keep_rows=config.retention.rows,
+        keep_keys=config.retention.idempotency,
+    )
+
+
+def _upload_limits(config: Config) -> UploadLimits:
+    return UploadLimits(file=config.limits.upload, request=config.limits.request, files=config.limits.files)
+
+
+def _executor_settings(config: Config) -> ExecutorSettings:
+    cpus = len(os.sched_getaffinity(0))
+    threads = config.sandbox.threads or max(1, cpus // config.worker_count)
+    limits = Limits(
+        pixels=config.limits.pixels,
+        total_pixels=config.limits.total_pixels,
+        frames=config.limits.frames,
+        pages=config.limits.pages,
+        seconds=config.limits.duration,
+        streams=config.limits.streams,
+        output_bytes=config.limits.output,
+        threads=threads,
+    )
+    budget = Budget(
+        wall_seconds=config.jobs.attempt_timeout,
+        cpu_seconds=int(config.jobs.attempt_timeout * cpus) + 1,
+        memory_bytes=config.sandbox.memory,
+        file_bytes=config.limits.output,
+        open_files=config.sandbox.open_files,
+        processes=config.sandbox.processes,
+    )
+    return ExecutorSettings(limits=limits, budget=budget, heartbeat=config.jobs.heartbeat)

@@ -1,0 +1,32 @@
+"""Logging to standard error: lines for people, or one JSON object a line."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+
+import msgspec
+
+from convertd.config import Log
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(entry).decode()
+
+
+def configure(settings: Log) -> None:
+    """Set up the root logger; libraries speak from warning upwards."""
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_JsonFormatter() if settings.format == "json" else text)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("convertd").setLevel(settings.level.upper())

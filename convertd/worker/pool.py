@@ -1,0 +1,102 @@
+"""The worker pool: claims jobs while slots are free, and drains within a grace time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from convertd.errors import ConvertdError
+from convertd.jobs.hints import WorkDispatcher
+from convertd.jobs.service import Clock, JobService
+from convertd.worker.executor import Executor
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 2.0
+"""The floor under lost hints, and how soon a retry whose time has come is seen."""
+
+
+class WorkerPool:
+    """``workers`` slots over one executor."""
+
+    def __init__(
+        self,
+        *,
+        service: JobService,
+        executor: Executor,
+        dispatcher: WorkDispatcher,
+        workers: int,
+        clock: Clock,
+    ) -> None:
+        """Does nothing before :meth:`start`."""
+        self._service = service
+        self._executor = executor
+        self._dispatcher = dispatcher
+        self._free = asyncio.Semaphore(workers)
+        self._clock = clock
+        self._running: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.Task[None] | None = None
+        self.workers = workers
+        self.beat_at: float = clock()
+        """When the claim loop last went round; readiness looks at it."""
+
+    def start(self) -> None:
+        """Begin to claim."""
+        self._loop = asyncio.create_task(self._claim_forever(), name="claims")
+
+    async def stop(self, grace: float) -> None:
+        """Claim no more; let running jobs end for ``grace`` seconds, then give them back to the queue."""
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.wait([self._loop])
+        if self._running:
+            log.info("waiting up to %g s for %d running jobs", grace, len(self._running))
+            _, late = await asyncio.wait(self._running, timeout=grace)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    @property
+    def busy(self) -> int:
+        """How many jobs run now."""
+        return len(self._running)
+
+    @property
+    def well(self) -> bool:
+        """Whether the claim loop goes round."""
+        alive = self._loop is not None and not self._loop.done()
+        return alive and (self._free.locked() or self._clock() - self.beat_at < 5 * POLL_SECONDS)
+
+    async def _claim_forever(self) -> None:
+        while True:
+            await self._free.acquire()
+            claimed = False
+            try:
+                self.beat_at = self._clock()
+                claimed = await self._claim_one()
+            except ConvertdError as error:
+                log.error("cannot claim jobs: %s (%s)", error.message, error.detail)
+            except Exception:
+                log.exception("the claim loop stumbled")
+            finally:
+                if not claimed:
+                    self._free.release()
+            if not claimed:
+                await self._dispatcher.wait(POLL_SECONDS)
+
+    async def _claim_one(self) -> bool:
+        job = await self._service.claim()
+        if job is None:
+            return False
+        task = asyncio.create_task(self._executor.run(job), name=f"job {job.id}")
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return True
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._free.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The lease runs out and housekeeping requeues the job.
+            log.error("%s ended with an error", task.get_name(), exc_info=error)
