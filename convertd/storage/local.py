@@ -50,6 +50,8 @@ class LocalStore:
     """:class:`~convertd.storage.base.BlobStore` under one directory, which is made if absent."""
 
     def __init__(self, root: Path) -> None:
+        # Scratch paths go to children, which stand in other folders.
+        root = root.absolute()
         self._blobs = root / "blobs"
         self._work = root / "work"
         self._session = self._work / secrets.token_hex(8)

@@ -419,6 +419,20 @@ async def test_start_clears_away_what_the_dead_left_and_spares_the_living(tmp_pa
     assert list((root / "work").iterdir()) == []
 
 
+async def test_a_relative_or_linked_root_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path)
+    store = LocalStore(Path("linked"))
+    await store.start()
+    async with store.scratch() as scratch:
+        assert scratch.is_absolute()
+        (scratch / "out").write_bytes(b"x")
+        await store.adopt(scratch / "out", "k")
+    assert await content_of(store, "k") == b"x"
+    await store.close()
+
+
 async def test_materialize_copies_where_links_are_impossible(
     disk: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
