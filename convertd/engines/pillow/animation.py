@@ -45,6 +45,11 @@ class Sequence(Image.Image):
         self.palette = frame.palette
         self.info = frame.info
 
+    def through(self, change: Callable[[Image.Image], Image.Image]) -> Sequence:
+        """The same frames, each changed as it is drawn."""
+        draw = self._draw
+        return Sequence(lambda: ((change(frame), time) for frame, time in draw()), self.n_frames)
+
     def tell(self) -> int:
         return self._index
 

@@ -20,6 +20,8 @@ from convertd.engines.pillow.writing import Settings, encode
 from convertd.model.colours import parse_colour
 from convertd.model.formats import FORMATS
 from convertd.model.operations import (
+    COMPRESS,
+    THUMBNAIL,
     EitherPictureConvert,
     LossyPictureConvert,
     PictureConvert,
@@ -35,7 +37,11 @@ _LARGEST_ICON: Final = 256
 
 def run(call: Call) -> list[Product]:
     """Do what ``call`` says. Raises what :mod:`convertd.engines.pillow.reading` does, and ``EngineError``."""
-    return [_convert(call)]
+    if call.operation == COMPRESS:
+        from convertd.engines.pillow.compressing import compress
+
+        return [compress(call)]
+    return [convert(call)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +55,13 @@ class Subject:
     notes: tuple[str, ...] = ()
 
 
-def _convert(call: Call) -> Product:
+def convert(call: Call) -> Product:
+    """``convert`` and ``thumbnail``."""
     target = TARGETS[call.target]
     with open_picture(call.input, call.source, call.limits) as image:
         rendering = Rendering(image, call.source, target, _wish(call), call.limits)
         settings = _settings(call, image)
-        if call.operation == "thumbnail":
+        if call.operation == THUMBNAIL:
             subject = _still(rendering, settings)
         else:
             subject = take(rendering, call, settings)

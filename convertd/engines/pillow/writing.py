@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, PdfImagePlugin, PngImagePlugin, TiffImagePlugin
 from convertd.engines.pillow.animation import Sequence
 from convertd.engines.pillow.metadata import Metadata, density_as_exif
 from convertd.engines.pillow.targets import Target
+from convertd.engines.pillow.tiff_exif import append_directories
 from convertd.errors import ConvertdError, EngineError, LimitExceeded
 
 __all__ = ["Settings", "check_longest_side", "encode"]
@@ -62,6 +63,8 @@ def encode(
     words = _WORDS[target.codec](image, metadata, settings, notes)
     with _faults_of_the_writer(target):
         image.save(out, target.codec, save_all=isinstance(image, Sequence), **words)
+        if target.codec == "TIFF" and metadata.exif and not append_directories(out, metadata.exif):
+            notes.append("Some EXIF metadata could not be written to the TIFF and was left out.")
     return notes
 
 
