@@ -26,8 +26,11 @@ from convertd.errors import ConvertdError
 from convertd.jobs import database
 from convertd.jobs.hints import LocalBus, Signal
 from convertd.jobs.keyring import Keyring
-from convertd.jobs.service import JobService, Policy
+from convertd.jobs.leases import Leases
+from convertd.jobs.ledger import Ledger, Policy
+from convertd.jobs.service import JobService
 from convertd.jobs.sqlite import SqliteStore
+from convertd.jobs.upkeep import Upkeep
 from convertd.model.job import Retention
 from convertd.sandbox.runner import Budget, Sandbox
 from convertd.storage.local import LocalStore
@@ -114,22 +117,16 @@ async def running(config: Config) -> AsyncIterator[Running]:
         store = await SqliteStore.open(database_path(data_dir))
         stack.push_async_callback(store.close)
 
-        dispatcher = Signal()
-        service = JobService(
-            store=store,
-            blobs=blobs,
-            registry=registry,
-            bus=LocalBus(),
-            dispatcher=dispatcher,
-            policy=_policy(config),
-            clock=time.time,
-            jitter=random.random,
+        ledger = Ledger(
+            store=store, bus=LocalBus(), dispatcher=Signal(), policy=_policy(config), clock=time.time
         )
-        await service.sweep_strays()
-        await service.rescue(all_running=True)
+        upkeep = Upkeep(ledger, blobs)
+        await upkeep.sweep_strays()
+        await upkeep.rescue(all_running=True)
 
+        leases = Leases(ledger, jitter=random.random)
         executor = Executor(
-            service=service,
+            leases=leases,
             registry=registry,
             blobs=blobs,
             sandbox=sandbox,
@@ -137,9 +134,9 @@ async def running(config: Config) -> AsyncIterator[Running]:
             clock=time.time,
         )
         pool = WorkerPool(
-            service=service,
+            leases=leases,
             executor=executor,
-            dispatcher=dispatcher,
+            dispatcher=ledger.dispatcher,
             workers=config.worker_count,
             clock=time.time,
         )
@@ -153,7 +150,7 @@ async def running(config: Config) -> AsyncIterator[Running]:
 
         secrets = config.links.secrets or (load_or_create_secret(data_dir),)
         services = Services(
-            jobs=service,
+            jobs=JobService(ledger, registry),
             registry=registry,
             blobs=blobs,
             intake=Intake(blobs, _upload_limits(config)),
@@ -170,7 +167,7 @@ async def running(config: Config) -> AsyncIterator[Running]:
             authenticator=authenticator,
             render_error=_error_renderer(dialects),
         )
-        housekeeping = Housekeeping(_duties(service, config), clock=time.time)
+        housekeeping = Housekeeping(_duties(upkeep, config), clock=time.time)
 
         stack.push_async_callback(server.stop)
         port = await _listen(server, config)
@@ -245,13 +242,13 @@ def _error_renderer(dialects: list[Dialect]) -> Callable[[web.Request, Problem],
     return render
 
 
-def _duties(service: JobService, config: Config) -> list[Duty]:
+def _duties(upkeep: Upkeep, config: Config) -> list[Duty]:
     sweep = config.retention.sweep
     return [
-        Duty(name="rescue", every=RESCUE_SECONDS, run=service.rescue),
-        Duty(name="deadlines", every=RESCUE_SECONDS, run=service.expire_deadlines),
-        Duty(name="file retention", every=sweep, run=service.expire_files),
-        Duty(name="row retention", every=sweep, run=service.remove_rows),
+        Duty(name="rescue", every=RESCUE_SECONDS, run=upkeep.rescue),
+        Duty(name="deadlines", every=RESCUE_SECONDS, run=upkeep.expire_deadlines),
+        Duty(name="file retention", every=sweep, run=upkeep.expire_files),
+        Duty(name="row retention", every=sweep, run=upkeep.remove_rows),
     ]
 
 

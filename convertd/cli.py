@@ -7,7 +7,7 @@ import datetime
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ import convertd
 from convertd import config as settings
 from convertd.config import Config, ConfigError
 from convertd.errors import ConvertdError
+
+if TYPE_CHECKING:
+    from convertd.app import Running
 
 _CONFIG = click.option(
     "--config",
@@ -67,7 +70,7 @@ def serve(config_file: Path | None, **flags: Any) -> None:
         raise click.ClickException(str(error)) from None
 
 
-def _announce(started: Any) -> None:
+def _announce(started: Running) -> None:
     """The start-up lines, on standard output and at once."""
     on = [name for name, works in started.layers.items() if works]
     off = [name for name, works in started.layers.items() if not works]
@@ -83,8 +86,7 @@ def _announce(started: Any) -> None:
         f"sandbox: {', '.join(on)}" + (f" (not on this host: {', '.join(off)})" if off else ""),
         f"engines: {', '.join(found)}",
     ]
-    click.echo("\n".join(lines))
-    click.get_text_stream("stdout").flush()
+    print("\n".join(lines), flush=True)
 
 
 @main.command("check-config")

@@ -13,7 +13,8 @@ from typing import Protocol
 from aiohttp import web
 
 from convertd.engines.registry import Registry
-from convertd.jobs.service import Clock, JobService
+from convertd.jobs.ledger import Clock
+from convertd.jobs.service import JobService
 from convertd.storage.base import BlobStore
 from convertd.web.problems import Problem
 from convertd.web.server import Route

@@ -208,7 +208,8 @@ class SqliteStore:
     async def claim(self, *, now: float, token: str, lease_until: float) -> Job | None:
         def operation(connection: sqlite3.Connection) -> Job | None:
             row = connection.execute(
-                "SELECT id FROM jobs WHERE state = 'queued' AND run_after <= ? ORDER BY run_after, id LIMIT 1",
+                "SELECT id FROM jobs WHERE state = 'queued' AND run_after <= ?"
+                " ORDER BY run_after, id LIMIT 1",
                 (now,),
             ).fetchone()
             if row is None:
@@ -278,7 +279,8 @@ class SqliteStore:
     async def reserve(self, account: str, key: str, *, now: float, until: float) -> Reservation | None:
         def operation(connection: sqlite3.Connection) -> Reservation | None:
             row = connection.execute(
-                "SELECT job_id, fingerprint FROM idempotency_keys WHERE account = ? AND key = ? AND until > ?",
+                "SELECT job_id, fingerprint FROM idempotency_keys"
+                " WHERE account = ? AND key = ? AND until > ?",
                 (account, key, now),
             ).fetchone()
             if row is not None:

@@ -84,5 +84,7 @@ def _target(registry: Registry, request: TaskRequest, source: str) -> str:
 
 def _nearest(source: str, possible: Sequence[str]) -> str:
     """A target for formats that can be read but not written: the common one of the family."""
-    usual: str | None = {Family.PICTURE: "jpg", Family.VIDEO: "mp4", Family.SOUND: "mp3"}.get(FORMATS[source].family)
+    usual: str | None = {Family.PICTURE: "jpg", Family.VIDEO: "mp4", Family.SOUND: "mp3"}.get(
+        FORMATS[source].family
+    )
     return usual if usual is not None and usual in possible else possible[0]

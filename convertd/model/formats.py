@@ -209,7 +209,7 @@ def _unrecognised(name: str, claimed: Format | None) -> Format:
             f"The content of {_quoted(name)} is of no format that convertd knows; GET /formats lists them."
         )
     raise UnsupportedFormat(
-        f"{_quoted(name)} is named as {claimed.name} but its content is not {claimed.name} nor any other known format."
+        f"{_quoted(name)} is named as {claimed.name} but its content is of no known format."
     )
 
 

@@ -221,7 +221,7 @@ class Intake:
 
 
 def clean_name(name: str) -> str:
-    """A client's file name as it is kept and shown: its last part, without control characters; never a path."""
+    """A client's file name as it is kept and shown: its last part, printable; never a path."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     printable = "".join(char for char in last if char.isprintable()).strip()
     return printable[-_NAME_LENGTH:] or "upload"

@@ -15,7 +15,8 @@ import msgspec
 from convertd.engines.base import Fidelity, Limits, Product
 from convertd.engines.registry import Plan, Registry, Step
 from convertd.errors import ConvertdError, EngineError, Timeout
-from convertd.jobs.service import Clock, JobService
+from convertd.jobs.leases import Leases
+from convertd.jobs.ledger import Clock
 from convertd.model.formats import FORMATS
 from convertd.model.job import Artifact, Job, State, Task
 from convertd.model.operations import Options
@@ -55,7 +56,7 @@ class Executor:
     def __init__(
         self,
         *,
-        service: JobService,
+        leases: Leases,
         registry: Registry,
         blobs: BlobStore,
         sandbox: Sandbox,
@@ -63,7 +64,7 @@ class Executor:
         clock: Clock,
     ) -> None:
         """All collaborators are started already."""
-        self._service = service
+        self._leases = leases
         self._registry = registry
         self._blobs = blobs
         self._sandbox = sandbox
@@ -84,9 +85,9 @@ class Executor:
             log.info("job %s was taken away while it ran", job.id)
             return
         except asyncio.CancelledError:
-            await self._service.drain(job)
+            await self._leases.drain(job)
             raise
-        ended = await self._service.settle(job)
+        ended = await self._leases.settle(job)
         if ended is not None:
             log.info("job %s is %s after attempt %d", job.id, ended.state.value, job.attempt)
 
@@ -116,12 +117,12 @@ class Executor:
 
     async def _guard(self, job: Job) -> None:
         """Return when the job is lost: seen at once by a hint, at the next heartbeat otherwise."""
-        with self._service.watch(job.id) as hints:
+        with self._leases.watch(job.id) as hints:
             held = True
             while held:
                 hinted = await hints.wait(self._settings.heartbeat)
                 try:
-                    held = await (self._service.holds(job) if hinted else self._service.beat(job))
+                    held = await (self._leases.holds(job) if hinted else self._leases.beat(job))
                 except ConvertdError as error:
                     log.warning(
                         "job %s: cannot renew the lease: %s (%s)", job.id, error.message, error.detail
@@ -129,7 +130,7 @@ class Executor:
 
     async def _attempt(self, job: Job, index: int, task: Task) -> None:
         """One attempt at one task; its failure is recorded, not raised."""
-        if await self._service.start_task(job, index) is None:
+        if await self._leases.start_task(job, index) is None:
             raise Lost
         try:
             outputs = await self._convert(job, index, task)
@@ -142,14 +143,14 @@ class Executor:
                 error.message,
                 f"\n{error.detail}" if error.detail else "",
             )
-            await self._service.fail_task(job, index, error)
+            await self._leases.fail_task(job, index, error)
             return
         except Exception:
             log.exception("job %s task %d failed unexpectedly", job.id, index)
             failure = EngineError("The conversion failed inside the server; its log says why.")
-            await self._service.fail_task(job, index, failure)
+            await self._leases.fail_task(job, index, failure)
             return
-        if not await self._service.complete_task(job, index, outputs):
+        if not await self._leases.complete_task(job, index, outputs):
             await self._blobs.delete([output.key for output in outputs])
             raise Lost
 
@@ -226,7 +227,7 @@ class Executor:
             if loop.time() - written_at < _PROGRESS_SECONDS or (writing is not None and not writing.done()):
                 return
             written_at = loop.time()
-            writing = loop.create_task(self._service.progress(job, index, progress))
+            writing = loop.create_task(self._leases.progress(job, index, progress))
 
         return report
 

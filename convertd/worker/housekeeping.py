@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from convertd.jobs.service import Clock
+from convertd.jobs.ledger import Clock
 
 log = logging.getLogger(__name__)
 

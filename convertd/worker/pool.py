@@ -7,7 +7,8 @@ import logging
 
 from convertd.errors import ConvertdError
 from convertd.jobs.hints import WorkDispatcher
-from convertd.jobs.service import Clock, JobService
+from convertd.jobs.leases import Leases
+from convertd.jobs.ledger import Clock
 from convertd.worker.executor import Executor
 
 log = logging.getLogger(__name__)
@@ -22,14 +23,14 @@ class WorkerPool:
     def __init__(
         self,
         *,
-        service: JobService,
+        leases: Leases,
         executor: Executor,
         dispatcher: WorkDispatcher,
         workers: int,
         clock: Clock,
     ) -> None:
         """Does nothing before :meth:`start`."""
-        self._service = service
+        self._leases = leases
         self._executor = executor
         self._dispatcher = dispatcher
         self._free = asyncio.Semaphore(workers)
@@ -86,7 +87,7 @@ class WorkerPool:
                 await self._dispatcher.wait(POLL_SECONDS)
 
     async def _claim_one(self) -> bool:
-        job = await self._service.claim()
+        job = await self._leases.claim()
         if job is None:
             return False
         task = asyncio.create_task(self._executor.run(job), name=f"job {job.id}")

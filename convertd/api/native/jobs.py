@@ -134,8 +134,8 @@ class JobHandlers:
                 yield received, [*query, *received.fields]
         elif requests.is_urlencoded(request):
             raise InvalidRequest(
-                "A url-encoded form cannot hold a file; send multipart/form-data (curl -F) or the file as the "
-                "body (curl -T)."
+                "A url-encoded form cannot hold a file; send multipart/form-data (curl -F) "
+                "or the file as the body (curl -T)."
             )
         else:
             requests.read_fields(self._services.registry, query)  # refuse before the body is read

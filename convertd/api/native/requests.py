@@ -48,7 +48,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         count = files * len(self.targets)
         if count > most:
             raise InvalidRequest(
-                f"{files} files to {len(self.targets)} formats are {count} tasks; at most {most} make one job.",
+                f"{files} files to {len(self.targets)} formats are {count} tasks; a job has at most {most}.",
                 field="to",
             )
         return tuple(
