@@ -12,7 +12,7 @@ from typing import Any
 
 import convertd.engines
 from convertd.engines.base import Availability, Capability, Engine, Fidelity
-from convertd.errors import EngineMissing, UnsupportedFormat
+from convertd.errors import EngineMissing, Unavailable, UnsupportedFormat
 from convertd.model.formats import FORMATS, Family
 from convertd.model.operations import CONVERT, Options, option_fields, parse_options
 
@@ -26,16 +26,28 @@ _CHAINED_FAMILIES = frozenset((Family.DOCUMENT, Family.PRESENTATION, Family.SPRE
 
 
 def discover(extra_modules: Sequence[str] = ()) -> dict[str, Engine]:
-    """All engines by name: this package's modules, the entry points of others, then ``extra_modules``."""
+    """All engines by name: this package's modules, ``extra_modules``, then the entry points of others.
+
+    Raises :class:`Unavailable` that names a module which cannot be loaded or has no ``ENGINE``.
+    """
     built_in = (
         f"{convertd.engines.__name__}.{found.name}"
         for found in pkgutil.iter_modules(convertd.engines.__path__)
         if found.name not in _NOT_ENGINES
     )
-    modules = [importlib.import_module(name) for name in (*built_in, *extra_modules)]
-    engines: list[Engine] = [module.ENGINE for module in modules]
-    engines += [entry.load() for entry in metadata.entry_points(group=ENTRY_POINTS)]
+    engines = [_load(name, "ENGINE") for name in (*built_in, *extra_modules)]
+    engines += [_load(entry.module, entry.attr) for entry in metadata.entry_points(group=ENTRY_POINTS)]
     return {engine.name: engine for engine in engines}
+
+
+def _load(module: str, attribute: str) -> Engine:
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise Unavailable(f"The engine module {module} cannot be loaded: {error}.") from error
+    if not isinstance(found, Engine):
+        raise Unavailable(f"{attribute} of the engine module {module} is not an Engine.")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,11 @@ class Route:
     """Refused while the server stops."""
 
 
+async def _name_server(request: web.Request, response: web.StreamResponse) -> None:
+    """Say who answers, but not on which versions of which libraries."""
+    response.headers["Server"] = "convertd"
+
+
 class Server:
     """Listens, authenticates, and turns every error into the form of the dialect that was addressed."""
 
@@ -49,6 +54,7 @@ class Server:
         self._render_error = render_error
         self._draining = False
         self.app = web.Application(middlewares=[self._errors])
+        self.app.on_response_prepare.append(_name_server)
         for route in routes:
             self.app.router.add_route(route.method, route.path, self._guarded(route))
         self._runner: web.AppRunner | None = None
