@@ -50,7 +50,7 @@ def _probe() -> Availability:
 
 
 def _run(call: Call) -> list[Product]:
-    from convertd.engines.pillow.work import run
+    from convertd.engines.pillow.running import run
 
     return run(call)
 
@@ -61,5 +61,5 @@ ENGINE = Engine(
     capabilities=tuple(_capabilities()),
     probe=_probe,
     run=_run,
-    preload=("convertd.engines.pillow.work",),
+    preload=("convertd.engines.pillow.running",),
 )

@@ -138,10 +138,9 @@ def _or_input(call: Call, attempt: Attempt, wish: Wish) -> Attempt:
     kept = _stripped(call, given) if wish.strip_metadata else given
     if kept is None:
         return _with_note(attempt, "The result is not smaller than the input, but free of its metadata.")
-    return _with_note(
-        replace(attempt, data=kept),
-        "The result would not have been smaller: the input is returned unchanged.",
-    )
+    how = "unchanged" if kept == given else "without its metadata"
+    note = f"The result would not have been smaller: the input is returned {how}."
+    return _with_note(replace(attempt, data=kept), note)
 
 
 def _stripped(call: Call, given: bytes) -> bytes | None:

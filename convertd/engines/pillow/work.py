@@ -1,4 +1,4 @@
-"""The engine's operations, as the sandboxed child runs them."""
+"""``convert`` and ``thumbnail``, and what every operation needs: how much of the file is taken."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from convertd.engines.pillow.writing import Settings, encode
 from convertd.model.colours import parse_colour
 from convertd.model.formats import FORMATS
 from convertd.model.operations import (
-    COMPRESS,
     THUMBNAIL,
     EitherPictureConvert,
     LossyPictureConvert,
@@ -35,15 +34,6 @@ _SUBFILE_TYPE: Final = 254
 _LARGEST_ICON: Final = 256
 
 
-def run(call: Call) -> list[Product]:
-    """Do what ``call`` says. Raises what :mod:`convertd.engines.pillow.reading` does, and ``EngineError``."""
-    if call.operation == COMPRESS:
-        from convertd.engines.pillow.compressing import compress
-
-        return [compress(call)]
-    return [convert(call)]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """What is going to be encoded."""
@@ -56,7 +46,7 @@ class Subject:
 
 
 def convert(call: Call) -> Product:
-    """``convert`` and ``thumbnail``."""
+    """One picture, animation or document of pages in, one out."""
     target = TARGETS[call.target]
     with open_picture(call.input, call.source, call.limits) as image:
         rendering = Rendering(image, call.source, target, _wish(call), call.limits)
