@@ -27,7 +27,7 @@ from convertd.sandbox.protocol import Budget, Done, Failed, Progress, Work
 
 OUT: Final = "out"
 TEMPORARY: Final = "tmp"
-"""Directories in the scratch directory: the engine's products, and whatever else it or its programs put down."""
+"""Directories in the scratch directory: for the engine's products, and for its temporary files."""
 
 _NICE: Final = 5
 _EXIT_FAILED: Final = 1
@@ -117,12 +117,13 @@ def _settle(scratch: str) -> None:
 def _confine(errand: Errand, confinement: Confinement, pipe: int) -> None:
     """Give up all powers. The order matters: each step would forbid one before it."""
     os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-    limits.apply(errand.budget, baseline=confinement.baseline)
+    others = limits.tasks_of_machine()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     if confinement.landlock_version:
         landlock.restrict(_grants(errand, confinement), version=confinement.landlock_version)
     os.closerange(3, pipe)
     os.closerange(pipe + 1, limits.ZYGOTE_OPEN_FILES)
+    limits.apply(errand.budget, baseline=confinement.baseline, others=others)
     # Root keeps its way past file modes, so that data directories of other owners work; Landlock bounds it.
     kernel.keep_capabilities(1 << kernel.CAP_DAC_OVERRIDE if os.geteuid() == 0 else 0)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)

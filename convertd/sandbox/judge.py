@@ -20,7 +20,7 @@ _MAY_BE_EMPTY: Final = frozenset(("txt", "csv", "md"))
 
 
 def judge(products: Sequence[Product], *, out: Path, target: str, file_bytes: int) -> None:
-    """Raise :class:`EngineError` unless every product is a plain file in ``out`` that is what ``target`` says."""
+    """Raise :class:`EngineError` unless each product is a plain file in ``out`` of the format ``target``."""
     if not products:
         raise _refused("it names no product")
     if len({product.name for product in products}) != len(products):

@@ -70,7 +70,7 @@ class _CapabilityWords(ctypes.Structure):
 
 
 def keep_capabilities(mask: int) -> None:
-    """Give up, for good, every capability of this process but those in ``mask`` (capset(2)). Raises ``OSError``."""
+    """Give up for good all capabilities but those in ``mask`` (capset(2)). Raises ``OSError``."""
     header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
     words = (_CapabilityWords * 2)()
     _checked(_libc.capget(ctypes.byref(header), words), "capget")

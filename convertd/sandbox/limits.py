@@ -27,16 +27,18 @@ def tasks_of_machine() -> int:
     return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
 
 
-def apply(budget: Budget, *, baseline: int) -> None:
-    """Hold this process to ``budget``; ``baseline`` is the address space that it was born with."""
-    # RLIMIT_NPROC counts all that the user runs, everywhere: what runs already must not count against the child.
-    # The kernel does not hold root to it, which is why the zygote counts the processes of a task as well.
-    processes = tasks_of_machine() + budget.processes
+def apply(budget: Budget, *, baseline: int, others: int) -> None:
+    """Hold this process to ``budget``.
+
+    ``baseline`` is the address space that it was born with, ``others`` the number of threads on the machine.
+    """
     _lower(resource.RLIMIT_AS, baseline + budget.memory_bytes)
     _lower(resource.RLIMIT_CPU, budget.cpu_seconds, budget.cpu_seconds + _CPU_GRACE)
     _lower(resource.RLIMIT_FSIZE, budget.file_bytes)
     _lower(resource.RLIMIT_NOFILE, budget.open_files)
-    _lower(resource.RLIMIT_NPROC, processes)
+    # RLIMIT_NPROC counts all that the user runs, everywhere: what runs already must not count against this
+    # child. The kernel does not hold root to it, which is why the zygote counts a task's processes as well.
+    _lower(resource.RLIMIT_NPROC, others + budget.processes)
     _lower(resource.RLIMIT_CORE, 0)
 
 

@@ -22,6 +22,7 @@ from convertd.sandbox.protocol import Budget, Done, Ended, Failed, Kill, Progres
 _START_SECONDS: Final = 60.0
 _LINGER_SECONDS: Final = 1.0
 """How long a child may live after it has reported its result."""
+_BURIAL_SECONDS: Final = 1.0
 _CHUNK: Final = 64 * 1024
 _LINES_AT_ONCE, _LINES_PER_SECOND = 200, 100
 """Far more than an honest child sends."""
@@ -29,7 +30,7 @@ _PASSED_ON: Final = ("PATH", "TZ", "LD_LIBRARY_PATH")
 
 
 class Running:
-    """One task in the zygote's hands. ``ended`` is its end, or raises :class:`WorkerCrash` if the zygote dies."""
+    """One task in the zygote's hands. ``ended`` is :class:`WorkerCrash` if the zygote dies."""
 
     def __init__(
         self, number: int, pipe: int, on_progress: Callable[[float], None], kill: Callable[[], None]
@@ -171,7 +172,7 @@ class ZygoteLink:
         return self._process.pid
 
     def run(self, work: Work, scratch: Path, budget: Budget, on_progress: Callable[[float], None]) -> Running:
-        """Have a child forked for ``work``. Raises :class:`LimitExceeded` where it cannot be told in one message."""
+        """Have a child forked for ``work``. Raises :class:`LimitExceeded` if it names too many inputs."""
         self._count += 1
         number = self._count
         order = protocol.encode(Run(number, work, str(scratch), budget))
@@ -243,7 +244,7 @@ class ZygoteLink:
             self._tasks.pop(message.task).finish(message)
 
     def _lost(self) -> None:
-        """The zygote is gone, and by its will or the kernel's all its children; programs of theirs may not be."""
+        """The zygote is gone, and its children by its will or the kernel's; programs of theirs may not be."""
         if not self.alive:
             return
         self.alive = False
@@ -259,9 +260,12 @@ class ZygoteLink:
         died = WorkerCrash("The process that converted the file died.", detail="zygote lost")
         if not self._ready.done():
             self._ready.set_exception(died)
+        orphans = [running.pid for running in self._tasks.values() if running.pid is not None]
+        for pid in orphans:
+            processes.kill_group(pid)
+        # The kernel is killing them already, which takes it milliseconds.
+        processes.await_death(orphans, seconds=_BURIAL_SECONDS)
         for running in self._tasks.values():
-            if running.pid is not None:
-                processes.kill_group(running.pid)
             running.finish(died)
         self._tasks.clear()
 

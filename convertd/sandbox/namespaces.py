@@ -17,8 +17,9 @@ from convertd.sandbox import kernel
 def leave_network() -> None:
     """Move this process into a network namespace that has not even a loopback that is up.
 
-    Without the privilege for that, it becomes the owner of a user namespace first; its user and group keep their
-    numbers, so that files stay as accessible as they were. Raises ``OSError`` where the kernel forbids both.
+    Without the privilege for that, it becomes the owner of a user namespace first; its user and group keep
+    their numbers, so that files stay as accessible as they were. Raises ``OSError`` where the kernel forbids
+    both.
     """
     try:
         kernel.unshare(kernel.CLONE_NEWNET)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -24,12 +26,11 @@ class Process(NamedTuple):
 def everybody() -> list[Process]:
     """All processes that can be seen."""
     found = []
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            with suppress(OSError):
-                # The program's name, in parentheses, may hold anything: split behind its end.
-                fields = Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2].split()
-                found.append(Process(int(name), int(fields[1]), fields[0] in "ZX"))
+    for name in filter(str.isdecimal, (entry.name for entry in os.scandir("/proc"))):
+        with suppress(OSError):
+            # The program's name, in parentheses, may hold anything: split behind its end.
+            fields = Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            found.append(Process(int(name), int(fields[1]), fields[0] in "ZX"))
     return found
 
 
@@ -66,3 +67,15 @@ def kill_group(pid: int) -> None:
     """SIGKILL to a process group, if it is still there."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def await_death(pids: Iterable[int], *, seconds: float) -> None:
+    """Block until the processes, which need not be children, have ended, but not longer than ``seconds``."""
+    deadline = time.monotonic() + seconds
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:
+            continue
+        select.select((descriptor,), (), (), max(0.0, deadline - time.monotonic()))
+        os.close(descriptor)

@@ -28,7 +28,7 @@ PROGRESS_INTERVAL: Final = 0.05
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
-    """One engine call. ``options`` are validated already; ``inputs`` are file names in the scratch directory."""
+    """One engine call. ``options`` are validated already; ``inputs`` are file names in the scratch."""
 
     engine: str
     operation: str
@@ -55,8 +55,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Breach = Literal["", "time", "processes", "memory", "route", "fork"]
-"""Why the zygote itself ended a task: one of the budget's limits that it enforces; or it could not start it, because
-no engine that it has loaded has the route, or the machine gives no process."""
+"""Why the zygote itself ended a task: one of the budget's limits that it enforces; or it could not start it,
+because no engine that it has loaded has the route, or the machine gives no process."""
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):

@@ -41,7 +41,7 @@ class Sandbox:
     """Runs engine calls, each in a process of its own that can hurt nobody. One for a server."""
 
     def __init__(self, *, engine_modules: Sequence[str] = (), require: bool = False) -> None:
-        """``engine_modules``: further modules with engines; ``require``: refuse to start without all layers."""
+        """``engine_modules``: further modules with engines; ``require``: no start without all layers."""
         self._modules = tuple(engine_modules)
         self._require = require
         self._link: ZygoteLink | None = None
@@ -77,12 +77,12 @@ class Sandbox:
     ) -> list[Product]:
         """Make the engine call ``work`` and return its products, which are plain files in ``scratch/out``.
 
-        ``scratch`` holds the inputs and the empty directory ``out``. ``on_progress`` is told 0.0 to 1.0. Raises
-        :class:`ConvertdError`. Whatever the end, cancellation included, it comes when nothing that the call
-        started is alive any more.
+        ``scratch``, an absolute path, holds the inputs and the empty directory ``out``. ``on_progress`` is
+        told 0.0 to 1.0. Raises :class:`ConvertdError`. Whatever the end, cancellation included, it comes when
+        nothing that the call started is alive any more.
         """
         link = await self._alive()
-        running = link.run(work, scratch.absolute(), budget, on_progress)
+        running = link.run(work, scratch, budget, on_progress)
         clock = asyncio.get_running_loop().call_later(budget.wall_seconds, running.expire)
         try:
             ended = await _whatever_happens(running)

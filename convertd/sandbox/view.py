@@ -41,7 +41,7 @@ def _interpreter(*folders: str) -> Iterator[str]:
 
 
 def _modules() -> list[str]:
-    """Packages that lie outside the interpreter's library: never their parent, which may be anybody's home."""
+    """Packages that lie outside the interpreter's library: never their parent, which may be a home."""
     libraries = tuple(_interpreter("lib/", "lib64/"))
     top_level = [module for name, module in list(sys.modules.items()) if "." not in name]
     places = [place for module in top_level for place in getattr(module, "__path__", ())]

@@ -30,7 +30,7 @@ from convertd.sandbox import child, kernel, landlock, layers, limits, namespaces
 from convertd.sandbox.protocol import Breach, Budget, Ended, Kill, Ready, Run, Started
 
 _DEADLINE_GRACE: Final = 5.0
-"""Seconds that a child outlives its wall clock here if the server, whose clock it is, does not come to kill it."""
+"""Seconds that a child outlives its wall clock if the server, whose clock it is, does not come to kill it."""
 _CENSUS_INTERVAL: Final = 0.25
 _OOM_SCORE: Final = 500
 """Whom the kernel ends first when the machine is out of memory: children inherit it, the server does not."""
@@ -41,7 +41,7 @@ Routes = dict[Route, tuple[Engine, Capability]]
 
 @dataclass
 class _Task:
-    """A child that is alive. ``may_fork``: nothing forbids it to start processes; ``in_world``: they die with it."""
+    """A child. ``may_fork``: nothing forbids it to start processes; ``in_world``: these die with it."""
 
     number: int
     pid: int
