@@ -55,8 +55,8 @@ class Limits(Section, frozen=True, kw_only=True):
 class Jobs(Section, frozen=True, kw_only=True):
     """How jobs are tried, held and given up."""
 
-    attempts: Annotated[int, count("Tries at a job before it fails for good.", le=100)] = 3
-    attempt_timeout: Annotated[float, seconds("Time for one try.")] = HOUR
+    attempts: Annotated[int, count("Tries at a task before it fails for good.", le=100)] = 3
+    attempt_timeout: Annotated[float, seconds("Time for one conversion.")] = HOUR
     deadline: Annotated[float, seconds("Time from acceptance to the end, all tries and waits included.")] = (
         DAY
     )
