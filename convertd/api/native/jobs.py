@@ -114,7 +114,8 @@ class JobHandlers:
         """The job that the request makes, or made when it came first (then true)."""
         job_id = new_job_id()
         async with held_key(self._jobs, request[ACCOUNT], key_of(request)) as hold:
-            await self._jobs.check_room()
+            if hold.taken is None:
+                await self._jobs.check_room()  # before the body is read; a replay needs no room
             async with self._received(request, job_id) as (received, fields):
                 wanted = requests.read_fields(self._services.registry, fields)
                 if single:
