@@ -35,6 +35,7 @@ from convertd.model.job import Retention
 from convertd.sandbox.runner import Budget, Sandbox
 from convertd.storage.local import LocalStore
 from convertd.web.auth import Authenticator, is_loopback, own_hosts
+from convertd.web.connections import ErrorRenderer
 from convertd.web.problems import Problem
 from convertd.web.server import Server
 from convertd.web.signing import LinkSigner, load_or_create_secret
@@ -234,8 +235,8 @@ async def _answers(store: SqliteStore) -> bool:
     return True
 
 
-def _error_renderer(dialects: list[Dialect]) -> Callable[[web.Request, Problem], web.StreamResponse]:
-    def render(request: web.Request, problem: Problem) -> web.StreamResponse:
+def _error_renderer(dialects: list[Dialect]) -> ErrorRenderer:
+    def render(request: web.BaseRequest, problem: Problem) -> web.StreamResponse:
         dialect = next(dialect for dialect in dialects if dialect.owns(request.path))
         return dialect.error(problem)
 

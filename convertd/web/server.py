@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from convertd.errors import ConvertdError, EngineError, Unavailable
+from convertd.errors import ConvertdError, EngineError, InvalidRequest, Unavailable
 from convertd.web.auth import Authenticator
+from convertd.web.connections import SERVER_NAME, Connection, ErrorRenderer
 from convertd.web.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -19,10 +21,9 @@ log = logging.getLogger(__name__)
 ACCOUNT: Final = web.RequestKey("account", str)
 """The account that a request acts for, on every route that is not public."""
 
-ErrorRenderer = Callable[[web.Request, Problem], web.StreamResponse]
-
 KEEPALIVE_SECONDS: Final = 75.0
 SHUTDOWN_SECONDS: Final = 2.0
+BACKLOG: Final = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +41,7 @@ class Route:
 
 async def _name_server(request: web.Request, response: web.StreamResponse) -> None:
     """Say who answers, but not on which versions of which libraries."""
-    response.headers["Server"] = "convertd"
+    response.headers["Server"] = SERVER_NAME
 
 
 class Server:
@@ -56,21 +57,32 @@ class Server:
         self.app = web.Application(middlewares=[self._errors])
         self.app.on_response_prepare.append(_name_server)
         for route in routes:
-            self.app.router.add_route(route.method, route.path, self._guarded(route))
+            self.app.router.add_route(
+                route.method, route.path, self._guarded(route), expect_handler=self._expect
+            )
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises ``OSError`` when the address cannot be had."""
-        self._runner = web.AppRunner(
-            self.app,
-            access_log=None,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            shutdown_timeout=SHUTDOWN_SECONDS,
-        )
+        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, backlog=1024)
-        await site.start()
-        return int(self._runner.addresses[0][1])
+        manager = self._runner.server
+        assert manager is not None  # noqa: S101 - there is one after setup
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(
+            lambda: Connection(
+                manager,
+                loop=loop,
+                render_error=self._render_error,
+                access_log=None,
+                keepalive_timeout=KEEPALIVE_SECONDS,
+            ),
+            host,
+            port,
+            backlog=BACKLOG,
+        )
+        return int(self._listener.sockets[0].getsockname()[1])
 
     def drain(self) -> None:
         """From now on refuse new work with 503, while polls and downloads go on."""
@@ -78,6 +90,8 @@ class Server:
 
     async def stop(self) -> None:
         """Close every connection."""
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -90,6 +104,17 @@ class Server:
             return await route.handler(request)
 
         return handle
+
+    async def _expect(self, request: web.Request) -> web.StreamResponse | None:
+        """Invite the body that a client holds back; refuse any other expectation."""
+        if request.headers["Expect"].lower() != "100-continue":
+            problem = Problem(
+                status=417, code=InvalidRequest.code, message="Only 'Expect: 100-continue' is met."
+            )
+            return self._render_error(request, problem)
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # or aiohttp takes it for a part of the answer
+        return None
 
     @web.middleware
     async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -178,12 +178,12 @@ class Executor:
     ) -> list[tuple[Path, Product]]:
         """Every step in turn, fanned out over the files that the step before made."""
         report = self._reporter(job, index)
-        batches = [tuple(files)]
+        batches: list[tuple[str | None, tuple[Path, ...]]] = [(None, tuple(files))]
         products: list[tuple[Path, Product]] = []
         steps = zip(plan.steps, plan.parse_options(task.options), strict=True)
         for number, (step, options) in enumerate(steps):
             products = []
-            for part, inputs in enumerate(batches):
+            for part, (label, inputs) in enumerate(batches):
                 room = scratch / f"step-{number}-{part}"
                 _move_in(room, inputs)
                 share = Share(number, len(plan.steps), part, len(batches))
@@ -193,8 +193,8 @@ class Executor:
                     budget=self._budget(job),
                     on_progress=partial(_report_share, report, share),
                 )
-                products += [(room / "out", product) for product in made]
-            batches = [(folder / product.name,) for folder, product in products]
+                products += [(room / "out", _labelled(product, label)) for product in made]
+            batches = [(product.part, (folder / product.name,)) for folder, product in products]
         return products
 
     def _work(self, step: Step, options: Options, inputs: tuple[Path, ...]) -> Work:
@@ -253,6 +253,14 @@ def _move_in(room: Path, inputs: tuple[Path, ...]) -> None:
     (room / "out").mkdir(parents=True, mode=0o700)
     for path in inputs:
         path.rename(room / path.name)
+
+
+def _labelled(product: Product, label: str | None) -> Product:
+    """The product with the name that the step before gave its input: page 3 stays page 3."""
+    if label is None:
+        return product
+    part = f"{label}-{product.part}" if product.part else label
+    return msgspec.structs.replace(product, part=part)
 
 
 def _report_share(report: Callable[[float], None], share: Share, progress: float) -> None:
