@@ -84,18 +84,21 @@ def open_keyring(data_dir: Path) -> Iterator[Keyring]:
 
 
 async def serve(config: Config, announce: Callable[[Running], None]) -> None:
-    """Run until SIGTERM or SIGINT, then let jobs end within the grace time.
+    """Run until SIGTERM or SIGINT, then let jobs end within the grace time; a second signal ends it at once.
 
     Raises :class:`CannotStart`, or a :class:`ConvertdError` that names the part that is not well.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
         loop.add_signal_handler(number, stopping.set)
     async with running(config) as started:
         announce(started)
         await stopping.wait()
-        log.info("stopping")
+        for number in signals:
+            loop.remove_signal_handler(number)
+        log.info("stopping; running jobs have %g s to end", config.jobs.grace)
 
 
 @contextlib.asynccontextmanager
