@@ -14,6 +14,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
@@ -35,12 +36,16 @@ _EXIT_FAILED: Final = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Confinement:
-    """What the zygote has found out and opened once, for all children. A version of 0 means no Landlock."""
+    """What the zygote has found out and opened once, for all children.
+
+    ``landlock_version`` is 0 where there is none; ``filters``, of seccomp, are by whether programs may be
+    started, and none where there is no seccomp.
+    """
 
     landlock_version: int
     grants: list[landlock.Grant]
     program_grants: list[landlock.Grant]
-    seccomp: bool
+    filters: dict[bool, bytes]
     baseline: int
     null: int
 
@@ -109,7 +114,8 @@ def _settle(scratch: str) -> None:
     os.chdir(scratch)
     os.umask(0o077)
     temporary = f"{scratch}/{TEMPORARY}"
-    Path(temporary).mkdir(exist_ok=True)
+    with suppress(FileExistsError):
+        os.mkdir(temporary)  # noqa: PTH102 -- each page of memory that a child is first to touch costs time
     os.environ["TMPDIR"] = os.environ["HOME"] = temporary
     tempfile.tempdir = None
 
@@ -127,8 +133,8 @@ def _confine(errand: Errand, confinement: Confinement, pipe: int) -> None:
     # Root keeps its way past file modes, so that data directories of other owners work; Landlock bounds it.
     kernel.keep_capabilities(1 << kernel.CAP_DAC_OVERRIDE if os.geteuid() == 0 else 0)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    if confinement.seccomp:
-        seccomp.install(seccomp.assemble(processes=errand.engine.processes, pid=os.getpid()))
+    if confinement.filters:
+        seccomp.install(confinement.filters[errand.engine.processes])
     gc.enable()
 
 

@@ -52,11 +52,6 @@ def unshare(flags: int) -> None:
     _checked(_libc.unshare(flags), "unshare")
 
 
-def setns(descriptor: int, kind: int) -> None:
-    """setns(2). Raises ``OSError``."""
-    _checked(_libc.setns(descriptor, kind), "setns")
-
-
 class _CapabilityHeader(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 

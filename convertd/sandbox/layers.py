@@ -63,7 +63,7 @@ def _seccomp_denies() -> bool:
     if not seccomp.supported():
         return False
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    seccomp.install(seccomp.assemble(processes=False, pid=os.getpid()))
+    seccomp.install(seccomp.assemble(processes=False))
     return _refused(lambda: kernel.unshare(0), errno.EPERM) and _refused(os.fork, errno.EPERM)
 
 

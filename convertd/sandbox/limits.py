@@ -24,7 +24,11 @@ def address_space() -> int:
 
 def tasks_of_machine() -> int:
     """Number of threads that exist on this machine now."""
-    return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+    descriptor = os.open("/proc/loadavg", os.O_RDONLY)
+    try:
+        return int(os.read(descriptor, 200).split()[3].partition(b"/")[2])
+    finally:
+        os.close(descriptor)
 
 
 def apply(budget: Budget, *, baseline: int, others: int) -> None:

@@ -41,31 +41,53 @@ def network_is_gone() -> bool:
     return unreachable and os.access(sys.executable, os.R_OK)
 
 
-class ProcessWorlds:
-    """Lets the calling process fork children that are the first of a process namespace of their own.
+def fork_into_world() -> int:
+    """os.fork(), but the child is the first process of a process namespace of its own.
 
-    When such a child ends, for whatever reason, the kernel kills everything that it started.
+    When it ends, for whatever reason, the kernel kills everything that it started. Raises ``OSError`` where
+    the kernel forbids it. The caller must be a subreaper.
+
+    What unshare(2) does to the caller's future children it could only take back with privileges, so a helper
+    does it, forks, and leaves its child to the caller.
     """
+    answer_in, answer_out = os.pipe()
+    gone_in, gone_out = os.pipe()
+    helper = os.fork()
+    if helper == 0:
+        _fork_as_helper(answer_out)
+        os.close(gone_out)
+        os.read(gone_in, 1)  # ends when the helper has: only then is the caller its parent
+        for descriptor in (answer_in, answer_out, gone_in):
+            os.close(descriptor)
+        return 0
+    os.close(answer_out)
+    os.close(gone_out)
+    answer = os.read(answer_in, 32)
+    os.waitpid(helper, 0)
+    os.close(answer_in)
+    os.close(gone_in)
+    if not answer:
+        raise OSError(errno.EPERM, "no process namespace")
+    return int(answer)
 
-    def __init__(self) -> None:
-        self._home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
-    def fork(self) -> int:
-        """os.fork() into a new process namespace. Raises ``OSError`` where the kernel forbids it."""
+def _fork_as_helper(answer_out: int) -> None:
+    """Returns in the grandchild alone; the helper ends here."""
+    try:
         kernel.unshare(kernel.CLONE_NEWPID)
         pid = os.fork()
-        if pid:
-            kernel.setns(self._home, kernel.CLONE_NEWPID)
-        return pid
+        if pid == 0:
+            return
+        os.write(answer_out, str(pid).encode())
+    finally:
+        if os.getpid() != 1:
+            os._exit(0)
 
 
 def process_worlds_work() -> bool:
-    """Whether :class:`ProcessWorlds` works here; to be called where :func:`leave_network` has been."""
-    worlds = ProcessWorlds()
-    for _ in range(2):
-        pid = worlds.fork()
-        if pid == 0:
-            os._exit(0 if os.getpid() == 1 else 1)
-        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0:
-            return False
-    return True
+    """Whether :func:`fork_into_world` works here; to be called where :func:`leave_network` has been."""
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    pid = fork_into_world()
+    if pid == 0:
+        os._exit(0 if os.getpid() == 1 else 1)
+    return os.waitpid(pid, 0)[1] == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import platform
 import struct
 from collections.abc import Iterable
@@ -35,8 +36,12 @@ _CLONE_THREAD: Final = 0x0001_0000
 _CLONE_NAMESPACES: Final = 0x7E02_0000
 _AF_UNIX, _SOCK_STREAM, _SOCK_SEQPACKET, _SOCK_TYPE_MASK = 1, 1, 5, 0xF
 _X32_CALLS: Final = 0x4000_0000
+_OWN_PID: Final = 0x7FFF_FFFE
+"""Stands for the number of the process that installs the filter; no process is ever numbered so high."""
 _EVERYBODY: Final = 0xFFFF_FFFF
 """Process number -1, as kill(2) has it."""
+_INSTRUCTION: Final = struct.Struct("=HBBI")
+_CONSTANT: Final = struct.Struct("=I")
 
 _DENIED: Final = """
     ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_open pidfd_getfd
@@ -91,8 +96,8 @@ def supported() -> bool:
     return platform.machine() in _MACHINES
 
 
-def assemble(*, processes: bool, pid: int) -> bytes:
-    """The filter for a child numbered ``pid`` that may start ``processes``, as the kernel reads it."""
+def assemble(*, processes: bool) -> bytes:
+    """The filter for a child that may or may not start ``processes``, for :func:`install`."""
     machine = _MACHINES[platform.machine()]
 
     def call(name: str, block: _Block) -> _Block:
@@ -113,7 +118,7 @@ def assemble(*, processes: bool, pid: int) -> bytes:
         "prctl": _argument_not_among(0, (kernel.PR_SET_PDEATHSIG, kernel.PR_SET_DUMPABLE)),
         "setpriority": _argument_among(1, (0,)),
         "ioprio_set": _argument_among(1, (0,)),
-        **(_rules_with_processes() if processes else _rules_alone(pid)),
+        **(_rules_with_processes() if processes else _rules_alone()),
     }
     for name, block in rules.items():
         program += call(name, block)
@@ -121,21 +126,22 @@ def assemble(*, processes: bool, pid: int) -> bytes:
     program += _all_of((NUMBERS[name][machine.column] for name in denied.split()), _DENY)
     program += _all_of((NUMBERS[name][machine.column] for name in _PRETENDED.split()), _PRETEND)
     program.append(_Instruction(_RETURN, _ALLOW))
-    return b"".join(struct.pack("=HBBI", i.code, i.if_true, i.if_false, i.constant) for i in program)
+    return b"".join(_INSTRUCTION.pack(i.code, i.if_true, i.if_false, i.constant) for i in program)
 
 
 def install(program: bytes) -> None:
     """Put ``program`` on this thread and what it will start. Needs no_new_privs. Raises ``OSError``."""
+    program = program.replace(_CONSTANT.pack(_OWN_PID), _CONSTANT.pack(os.getpid()))
     number = NUMBERS["seccomp"][_MACHINES[platform.machine()].column]
     argument = _Program(len(program) // 8, program)
     kernel.syscall(number, _SET_MODE_FILTER, _FLAG_SPEC_ALLOW, ctypes.byref(argument))
 
 
-def _rules_alone(pid: int) -> dict[str, _Block]:
+def _rules_alone() -> dict[str, _Block]:
     """Threads yes, processes no; signals to itself only, for abort() and the like."""
     rules = {"clone": [*_load_argument(0), _Instruction(_HAS_BITS, _CLONE_THREAD, 0, 1), *_ALLOW_ELSE_DENY]}
-    rules |= {name: _argument_among(0, (pid,)) for name in _SIGNALS}
-    rules |= {name: _argument_among(0, (0, pid)) for name in _OF_ONESELF}
+    rules |= {name: _argument_among(0, (_OWN_PID,)) for name in _SIGNALS}
+    rules |= {name: _argument_among(0, (0, _OWN_PID)) for name in _OF_ONESELF}
     return rules
 
 

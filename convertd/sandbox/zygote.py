@@ -26,7 +26,18 @@ import msgspec
 
 from convertd.engines.base import Capability, Engine
 from convertd.engines.registry import discover
-from convertd.sandbox import child, kernel, landlock, layers, limits, namespaces, processes, protocol, view
+from convertd.sandbox import (
+    child,
+    kernel,
+    landlock,
+    layers,
+    limits,
+    namespaces,
+    processes,
+    protocol,
+    seccomp,
+    view,
+)
 from convertd.sandbox.protocol import Breach, Budget, Ended, Kill, Ready, Run, Started
 
 _DEADLINE_GRACE: Final = 5.0
@@ -58,12 +69,14 @@ class Zygote:
     def __init__(self, control: socket.socket, routes: Routes, found: dict[str, bool]) -> None:
         self._control = control
         self._routes = routes
-        self._worlds = namespaces.ProcessWorlds() if found[layers.PROCESSES] else None
+        self._worlds = found[layers.PROCESSES]
         self._confinement = child.Confinement(
             landlock_version=landlock.abi() if found[layers.LANDLOCK] else 0,
             grants=view.common() if found[layers.LANDLOCK] else [],
             program_grants=view.programs() if found[layers.LANDLOCK] else [],
-            seccomp=found[layers.SECCOMP],
+            filters={may: seccomp.assemble(processes=may) for may in (False, True)}
+            if found[layers.SECCOMP]
+            else {},
             baseline=limits.address_space(),
             null=os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC),
         )
@@ -122,10 +135,10 @@ class Zygote:
             self._refuse(order, pipe, "route")
             return
         engine, capability = route
-        may_fork = engine.processes or not self._confinement.seccomp
-        worlds = self._worlds if may_fork else None
+        may_fork = engine.processes or not self._confinement.filters
+        in_world = may_fork and self._worlds
         try:
-            pid = worlds.fork() if worlds else os.fork()
+            pid = namespaces.fork_into_world() if in_world else os.fork()
         except OSError:
             self._refuse(order, pipe, "fork")
             return
@@ -134,7 +147,7 @@ class Zygote:
             child.main(errand, self._confinement, pipe)
         os.close(pipe)
         deadline = time.monotonic() + order.budget.wall_seconds + _DEADLINE_GRACE
-        task = _Task(order.task, pid, order.budget, deadline, may_fork=may_fork, in_world=worlds is not None)
+        task = _Task(order.task, pid, order.budget, deadline, may_fork=may_fork, in_world=in_world)
         self._tasks[order.task] = self._by_pid[pid] = task
         self._send(Started(order.task, pid))
 

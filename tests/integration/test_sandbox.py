@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -27,7 +29,7 @@ from convertd.errors import (
     Unavailable,
     WorkerCrash,
 )
-from convertd.sandbox import layers, processes
+from convertd.sandbox import layers, link, processes
 from convertd.sandbox.runner import Budget, Sandbox, Work
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -105,6 +107,11 @@ class Bench:
             assert scratch.inhabitants() == []
         (product,) = products
         return (scratch.root / "out" / product.name).read_text()
+
+    def need_sight(self) -> None:
+        """Where a child works is a secret that only root may see."""
+        if os.geteuid() != 0:
+            pytest.skip("needs root, to find the processes of a task")
 
     def need(self, *names: str) -> None:
         for name in names:
@@ -267,7 +274,7 @@ async def test_cancelling_kills_at_once(bench: Bench, operation: str, engine: st
     scratch = bench.scratch()
     call = asyncio.create_task(bench.run(operation, scratch=scratch, engine=engine))
     await asyncio.wait_for(scratch.began.wait(), 5)
-    assert scratch.inhabitants() != []
+    assert scratch.inhabitants() != [] or os.geteuid() != 0
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(call, 2)
@@ -275,6 +282,7 @@ async def test_cancelling_kills_at_once(bench: Bench, operation: str, engine: st
 
 
 async def test_a_child_that_is_killed_has_crashed(bench: Bench) -> None:
+    bench.need_sight()
     scratch = bench.scratch()
     call = asyncio.create_task(bench.run("hang", scratch=scratch))
     await asyncio.wait_for(scratch.began.wait(), 5)
@@ -413,7 +421,7 @@ async def test_other_processes_cannot_be_touched(bench: Bench, operation: str) -
     bench.need(layers.SECCOMP)
     for pid in (os.getpid(), -1 if operation == "kill-process" else 1):
         assert await bench.run(operation, options={"number": pid}) == "refused: EPERM"
-    assert resource_limit_is_unchanged()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 3
 
 
 async def test_the_zygote_cannot_be_killed_nor_escaped(bench: Bench) -> None:
@@ -429,17 +437,12 @@ async def test_programs_cannot_kill_the_server(bench: Bench) -> None:
         assert outcome in ("refused: ESRCH", "refused: EPERM")
 
 
-def resource_limit_is_unchanged() -> bool:
-    import resource
-
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 3
-
-
 # --- the zygote and the server die
 
 
 @pytest.mark.parametrize("engine", ["probe", "probe-programs"])
 async def test_a_lost_zygote_crashes_its_tasks_and_is_replaced(bench: Bench, engine: str) -> None:
+    bench.need_sight()
     sandbox = Sandbox(engine_modules=MODULES)
     own = Bench(sandbox, bench.scratch().root)
     scratch = own.scratch()
@@ -456,6 +459,7 @@ async def test_a_lost_zygote_crashes_its_tasks_and_is_replaced(bench: Bench, eng
 
 
 async def test_closing_kills_what_runs_and_refuses_what_comes(bench: Bench) -> None:
+    bench.need_sight()
     sandbox = Sandbox(engine_modules=MODULES)
     own = Bench(sandbox, bench.scratch().root)
     scratch = own.scratch()
@@ -491,8 +495,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 @pytest.mark.parametrize("engine", ["probe", "probe-programs"])
 async def test_nothing_outlives_a_server_that_is_killed(bench: Bench, engine: str) -> None:
-    import sys
-
+    bench.need_sight()
     scratch = bench.scratch()
     script = SERVER.format(modules=MODULES)
     server = await asyncio.create_subprocess_exec(
@@ -523,8 +526,6 @@ async def test_layers_are_named_and_tried(bench: Bench) -> None:
 
 
 async def test_a_required_sandbox_refuses_to_start_without_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    from convertd.sandbox import link
-
     spawn = link.ZygoteLink.spawn
 
     async def without_landlock(modules: Any) -> link.ZygoteLink:
