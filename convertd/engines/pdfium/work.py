@@ -171,7 +171,7 @@ def _text(call: Call, document: PdfDocument, options: PdfText) -> Product:
             empty = empty and not text
             out.write(("\f" if done else "") + text + "\n")
     call.report(1.0)
-    note = "The PDF holds no text: its pages are pictures or drawings, and reading those needs OCR."
+    note = "No text was found in the PDF: its pages may be pictures or drawings, which need OCR."
     return Product(name=path.name, facts={"pages": len(numbers)}, notes=(note,) if empty else ())
 
 

@@ -22,6 +22,8 @@ _SPACES: Final = {
 _PLAINER: Final = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB", "PA": "RGBA"}
 """Layouts that no target stores, and what holds the same."""
 _DEEP: Final = ("I;16", "I", "F")
+_DARKEST: Final = 4_096
+"""Measurements of 10 or 12 bits often lie in 16, where all of them are black; from here a grey is meant."""
 
 
 def detached(image: Image.Image) -> Image.Image:
@@ -70,8 +72,8 @@ def _step(
     if image.mode == "CMYK":
         return _to_srgb(image, icc).convert("RGB"), b""
     if image.mode in _DEEP:
-        _note_depth(target, notes)
-        return to_eight_bits(image), icc
+        notes.append(f"The picture has more than 8 bits a channel; the {target.codec} was written with 8.")
+        return to_eight_bits(image, notes), icc
     if image.has_transparency_data and image.mode not in ("RGBA", "LA"):
         return image.convert("LA" if image.mode in ("1", "L") else "RGBA"), icc
     if image.mode in ("LA", "RGBA"):
@@ -141,30 +143,29 @@ def _to_palette_with_hole(image: Image.Image, colours: int, *, dither: bool) -> 
     return reduced
 
 
-def to_eight_bits(image: Image.Image) -> Image.Image:
+def to_eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
     """Grey of 16 or 32 bits or of floating point as grey of 8, by its scale and never by clipping."""
     # One see-through value of 16 bits would take its neighbours along after scaling.
     image.info.pop("transparency", None)
     low, high = image.getextrema()
-    if image.mode == "I;16" or (image.mode == "I" and low >= 0 and 255 < high <= 65_535):  # type: ignore[operator]
-        return image.point(lambda value: value * (1 / 257)).convert("L")
-    start, end = _range(image.mode, float(low), float(high))  # type: ignore[arg-type]
+    start, end = _range(image.mode, float(low), float(high), notes)  # type: ignore[arg-type]
     factor = 255 / (end - start)
     grey = image.convert("F") if image.mode == "I" else image
     return grey.point(lambda value: value * factor + (-start * factor)).convert("L")
 
 
-def _range(mode: str, low: float, high: float) -> tuple[float, float]:
-    """What is black and what is white: 0 to 1, 0 to 255, or what the picture spans."""
-    if low >= 0 and high <= 1 and mode == "F":
+def _range(mode: str, low: float, high: float, notes: list[str]) -> tuple[float, float]:
+    """What is black and what is white: the ends of the number format, or of what the picture uses of it."""
+    if mode == "F" and low >= 0 and high <= 1:
         return (0.0, 1.0)
-    if low >= 0 and high <= 255:
+    if mode != "I;16" and low >= 0 and high <= 255:
         return (0.0, 255.0)
-    return (low, high)
-
-
-def _note_depth(target: Target, notes: list[str]) -> None:
-    notes.append(f"The picture has more than 8 bits a channel; the {target.codec} was written with 8.")
+    if mode != "F" and low >= 0 and _DARKEST <= high <= 65_535:
+        return (0.0, 65_535.0)
+    if mode == "I;16" and high < 256:
+        return (0.0, 65_535.0)
+    notes.append("The picture uses a small part of its range of brightness, which was stretched to be seen.")
+    return (min(low, 0.0), high) if high > min(low, 0.0) else (high, high + 1)
 
 
 def _without_oddities(image: Image.Image, icc: bytes) -> tuple[Image.Image, bytes]:

@@ -50,10 +50,13 @@ class Metadata:
         )
 
 
-def collect(image: ImageFile.ImageFile) -> Metadata:
-    """What ``image`` carries. PNG text after the pixels is seen only once they are decoded."""
+def collect(image: ImageFile.ImageFile, *, lying: int = 1) -> Metadata:
+    """What ``image`` carries. PNG text after the pixels is seen only once they are decoded.
+
+    ``lying`` is the orientation of a TIFF, which the library forgets while it decodes.
+    """
     return Metadata(
-        exif=_exif(image),
+        exif=_exif(image, lying),
         xmp=_xmp(image),
         icc=_bytes(image.info.get("icc_profile")),
         dpi=_dpi(image.info.get("dpi")),
@@ -70,6 +73,16 @@ def orientation(image: ImageFile.ImageFile) -> int:
         if isinstance(found, int) and 1 <= found <= 8:
             return found
     return 1
+
+
+def is_deep(image: ImageFile.ImageFile) -> bool:
+    """Whether the file has colours of more than 8 bits, which the library cuts to 8 without a word."""
+    if image.mode not in ("RGB", "RGBA", "CMYK"):
+        return False
+    if isinstance(image, TiffImageFile):
+        bits = image.tag_v2.get(258, (8,))
+        return any(bit > 8 for bit in (bits if isinstance(bits, tuple) else (bits,)))
+    return bool(isinstance(image, PngImageFile) and image.png and image.png.im_rawmode.endswith("16B"))
 
 
 def with_orientation(exif: bytes, value: int) -> bytes:
@@ -97,26 +110,28 @@ def density_as_exif(dpi: tuple[float, float]) -> bytes:
     return _bare(exif.tobytes())
 
 
-def _exif(image: ImageFile.ImageFile) -> bytes:
+def _exif(image: ImageFile.ImageFile, lying: int) -> bytes:
     with suppress(Exception):
         if isinstance(image, TiffImageFile):
-            return _exif_of_tiff(image)
+            return _exif_of_tiff(image, lying)
         raw = image.info.get("exif")
         if raw is None and "Raw profile type exif" in image.info:
             raw = image.getexif().tobytes()
         exif = _bare(_bytes(raw))
-        if exif:
-            # A directory that cannot be read would break readers of the result just the same.
-            Image.Exif().load(exif)
-        return exif
+        # A directory that cannot be read would break readers of the result just the same.
+        readable = Image.Exif()
+        readable.load(exif)
+        return exif if len(readable) else b""
     return b""
 
 
-def _exif_of_tiff(image: TiffImageFile) -> bytes:
+def _exif_of_tiff(image: TiffImageFile, lying: int) -> bytes:
     source, exif = image.getexif(), Image.Exif()
     for tag in _DESCRIPTIVE:
         if tag in source:
             exif[tag] = source[tag]
+    if lying != 1:
+        exif[ExifTags.Base.Orientation] = lying
     for group in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         with suppress(Exception):
             directory = source.get_ifd(group)

@@ -12,7 +12,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from convertd.engines.base import Limits
 from convertd.engines.pillow.colour import detached, opaque, to_layout
 from convertd.engines.pillow.geometry import Placement, Size, place
-from convertd.engines.pillow.metadata import Metadata, collect, orientation, with_orientation
+from convertd.engines.pillow.metadata import Metadata, collect, is_deep, orientation
 from convertd.engines.pillow.reading import check_pixels, faults_of_the_file
 from convertd.engines.pillow.targets import Target
 from convertd.model.colours import Rgba
@@ -59,6 +59,8 @@ class Rendering:
         self.wish = wish
         self.notes: list[str] = []
         with faults_of_the_file(source):
+            if is_deep(image):
+                self.notes.append("The picture has more than 8 bits a channel; its colours were read with 8.")
             self._orientation = orientation(image)
         self._turn = self._turn_needed()
         self.placement = self._place(image.size)
@@ -138,12 +140,12 @@ class Rendering:
         return (box[0] * factor, box[1] * factor, box[2] * factor, box[3] * factor)
 
     def _metadata(self) -> Metadata:
-        found = collect(self.image)
+        found = collect(self.image, lying=1 if self.wish.auto_orient else self._orientation)
         if self.wish.strip_metadata:
             return found.stripped()
         if self.wish.auto_orient:
             return found.upright(turned=self._orientation >= 5)
-        return replace(found, exif=with_orientation(found.exif, self._orientation))
+        return found
 
     def _finish(self, image: Image.Image, placement: Placement, icc: bytes) -> tuple[Image.Image, bytes]:
         if self._turn is not None:

@@ -120,6 +120,9 @@ def _webp(image: Image.Image, metadata: Metadata, settings: Settings, notes: lis
         words |= {"duration": image.times, "loop": settings.plays, "background": (0, 0, 0, 0)}
         # The slower methods cost several times more on every one of many frames.
         words["method"] = 4 if settings.small else 2
+        if settings.see_through:
+            # Only whole frames: between two of them the encoder leaves behind what should vanish.
+            words |= {"kmin": 0, "kmax": 1}
     return words | _present(exif=_exif_with_density(metadata), xmp=metadata.xmp, icc_profile=metadata.icc)
 
 

@@ -1,0 +1,46 @@
+"""Driving an engine in this process, as the sandbox's child would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from convertd.engines.base import Call, Capability, Engine, Limits, Product
+from convertd.model.operations import parse_options
+
+
+def capability(engine: Engine, operation: str, source: str, target: str) -> Capability:
+    """The one declared capability for the route."""
+    found = [
+        c for c in engine.capabilities if (c.operation, c.source, c.target) == (operation, source, target)
+    ]
+    assert len(found) == 1, f"{len(found)} capabilities for {operation} {source} {target}"
+    return found[0]
+
+
+def run(
+    engine: Engine,
+    operation: str,
+    source: str,
+    target: str,
+    path: Path,
+    out_dir: Path,
+    *,
+    limits: Limits | None = None,
+    report: Callable[[float], None] = lambda done: None,
+    **options: Any,
+) -> list[tuple[Path, Product]]:
+    """Every product with its file. Options are parsed as a request's are."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    call = Call(
+        operation=operation,
+        source=source,
+        target=target,
+        options=parse_options(capability(engine, operation, source, target).options, options),
+        inputs=(path,),
+        output_dir=out_dir,
+        limits=limits or Limits(),
+        report=report,
+    )
+    return [(out_dir / product.name, product) for product in engine.run(call)]
