@@ -25,7 +25,10 @@ def judge(products: Sequence[Product], *, out: Path, target: str, file_bytes: in
         raise _refused("it names no product")
     if len({product.name for product in products}) != len(products):
         raise _refused("it names a product twice")
-    directory = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        directory = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise _refused(f"its output directory cannot be opened: {error.strerror}") from error
     try:
         for product in products:
             head = _head(product.name, directory, file_bytes)

@@ -50,38 +50,42 @@ def fork_into_world() -> int:
     What unshare(2) does to the caller's future children it could only take back with privileges, so a helper
     does it, forks, and leaves its child to the caller.
     """
-    answer_in, answer_out = os.pipe()
-    gone_in, gone_out = os.pipe()
-    helper = os.fork()
+    answer, gone = os.pipe(), os.pipe()
+    try:
+        helper = os.fork()
+    except OSError:
+        _close(*answer, *gone)
+        raise
     if helper == 0:
-        _fork_as_helper(answer_out)
-        os.close(gone_out)
-        os.read(gone_in, 1)  # ends when the helper has: only then is the caller its parent
-        for descriptor in (answer_in, answer_out, gone_in):
-            os.close(descriptor)
+        _help(answer, gone)
         return 0
-    os.close(answer_out)
-    os.close(gone_out)
-    answer = os.read(answer_in, 32)
+    _close(answer[1], gone[1])
+    told = os.read(answer[0], 32)
     os.waitpid(helper, 0)
-    os.close(answer_in)
-    os.close(gone_in)
-    if not answer:
+    _close(answer[0], gone[0])
+    if not told:
         raise OSError(errno.EPERM, "no process namespace")
-    return int(answer)
+    return int(told)
 
 
-def _fork_as_helper(answer_out: int) -> None:
-    """Returns in the grandchild alone; the helper ends here."""
+def _help(answer: tuple[int, int], gone: tuple[int, int]) -> None:
+    """Fork into a new namespace and end; returns in the grandchild alone, once the caller is its parent."""
     try:
         kernel.unshare(kernel.CLONE_NEWPID)
         pid = os.fork()
-        if pid == 0:
-            return
-        os.write(answer_out, str(pid).encode())
-    finally:
-        if os.getpid() != 1:
+        if pid:
+            os.write(answer[1], str(pid).encode())
             os._exit(0)
+        _close(*answer, gone[1])
+        os.read(gone[0], 1)
+        _close(gone[0])
+    except BaseException:
+        os._exit(1)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def process_worlds_work() -> bool:
