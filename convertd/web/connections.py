@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ from aiohttp.web_protocol import RequestHandler
 
 from convertd.errors import EngineError, InvalidRequest
 from convertd.web.problems import Problem
+
+log = logging.getLogger(__name__)
 
 HEAD_SECONDS: Final = 20.0
 """A client that has not sent a whole request head by then is cut off."""
@@ -56,14 +59,16 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What aiohttp answers to bytes that are no request, and to failures outside every handler."""
-        response = super().handle_error(request, status, exc, message)  # logs, and refuses what is too late
         if status >= 500:
+            super().handle_error(request, status, exc, message)  # for its log entry
             text, code = "Something went wrong inside the server; its log says what.", EngineError.code
         else:
+            # One short line: whoever sends rubbish must not fill the log with tracebacks.
+            log.info("malformed request from %s: %s", request.remote, type(exc).__name__)
             text, code = "The request is no well-formed HTTP, or its head is too long.", InvalidRequest.code
-        problem = Problem(status=status, code=code, message=text)
-        rendered = self._render_error(request, problem)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        rendered = self._render_error(request, Problem(status=status, code=code, message=text))
         rendered.headers["Server"] = SERVER_NAME
-        if response.keep_alive is False:
-            rendered.force_close()
+        rendered.force_close()
         return rendered

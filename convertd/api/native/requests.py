@@ -144,7 +144,7 @@ def _object(single: dict[str, Any], name: str, most: int) -> dict[str, Any]:
             raise InvalidRequest(f"{name!r} is longer than {most} characters.", field=name)
         try:
             value = msgspec.json.decode(value)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             value = None
     if not isinstance(value, dict):
         raise InvalidRequest(f"{name!r} takes a JSON object.", field=name)
@@ -164,6 +164,8 @@ async def read_json(request: web.Request) -> Fields:
         document = msgspec.json.decode(body)
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"The body is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise InvalidRequest("The JSON of the body is nested too deeply.") from error
     if not isinstance(document, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return list(document.items())
