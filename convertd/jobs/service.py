@@ -101,8 +101,8 @@ class JobService:
     async def retry(self, account: str, job_id: str) -> Job:
         """Run a failed or cancelled job again from its stored inputs."""
         job = await self.get(account, job_id)
-        if any(blob.gone for blob in job.inputs):
-            raise Expired("The job's inputs were removed after their retention; submit them again.")
+        if any(blob.gone for blob in (*job.inputs, *job.outputs)):
+            raise Expired("The job's files were removed after their retention; submit them again.")
         await self.check_room()
         now = self._ledger.clock()
         changed = await self._ledger.change(

@@ -172,7 +172,8 @@ def task_started(job: Job, *, token: str, index: int) -> Job | None:
 def task_progressed(job: Job, *, token: str, index: int, progress: float) -> Job | None:
     """Progress within an attempt; it never falls."""
     task = job.tasks[index]
-    if not _held(job, token) or task.state is not State.RUNNING or progress <= task.progress:
+    risen = task.progress < progress and task.progress < 1.0  # false for what is no number, too
+    if not _held(job, token) or task.state is not State.RUNNING or not risen:
         return None
     return _with_task(job, index, replace(task, progress=min(progress, 1.0)))
 
@@ -295,7 +296,8 @@ def cancelled(job: Job, *, now: float, retention: Retention) -> Job | None:
 
 def retried(job: Job, *, now: float, deadline: float) -> Job | None:
     """The owner runs a failed or cancelled job again; what has succeeded stays."""
-    if job.state not in (State.FAILED, State.CANCELLED) or any(blob.gone for blob in job.inputs):
+    gone = any(blob.gone for blob in (*job.inputs, *job.outputs))
+    if job.state not in (State.FAILED, State.CANCELLED) or gone:
         return None
     tasks = tuple(
         task
