@@ -166,11 +166,6 @@ class ZygoteLink:
         link.layers, link.disabled = ready.layers, ready.disabled
         return link
 
-    @property
-    def pid(self) -> int:
-        """The zygote's process number."""
-        return self._process.pid
-
     def run(self, work: Work, scratch: Path, budget: Budget, on_progress: Callable[[float], None]) -> Running:
         """Have a child forked for ``work``. Raises :class:`LimitExceeded` if it names too many inputs."""
         self._count += 1

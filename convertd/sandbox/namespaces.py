@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from convertd.sandbox import kernel
@@ -50,25 +51,28 @@ def fork_into_world() -> int:
     What unshare(2) does to the caller's future children it could only take back with privileges, so a helper
     does it, forks, and leaves its child to the caller.
     """
-    answer, gone = os.pipe(), os.pipe()
+    answer, go = os.pipe(), os.pipe()
     try:
         helper = os.fork()
     except OSError:
-        _close(*answer, *gone)
+        _close(*answer, *go)
         raise
     if helper == 0:
-        _help(answer, gone)
+        _help(answer, go)
         return 0
-    _close(answer[1], gone[1])
+    _close(answer[1], go[0])
     told = os.read(answer[0], 32)
     os.waitpid(helper, 0)
-    _close(answer[0], gone[0])
+    # Only now is the child this process's own, and a parent-death signal that it sets about this process.
+    with suppress(BrokenPipeError):
+        os.write(go[1], b"!")
+    _close(answer[0], go[1])
     if not told:
         raise OSError(errno.EPERM, "no process namespace")
     return int(told)
 
 
-def _help(answer: tuple[int, int], gone: tuple[int, int]) -> None:
+def _help(answer: tuple[int, int], go: tuple[int, int]) -> None:
     """Fork into a new namespace and end; returns in the grandchild alone, once the caller is its parent."""
     try:
         kernel.unshare(kernel.CLONE_NEWPID)
@@ -76,9 +80,10 @@ def _help(answer: tuple[int, int], gone: tuple[int, int]) -> None:
         if pid:
             os.write(answer[1], str(pid).encode())
             os._exit(0)
-        _close(*answer, gone[1])
-        os.read(gone[0], 1)
-        _close(gone[0])
+        _close(*answer, go[1])
+        if os.read(go[0], 1) != b"!":
+            os._exit(1)
+        _close(go[0])
     except BaseException:
         os._exit(1)
 

@@ -514,6 +514,28 @@ async def test_nothing_outlives_a_server_that_is_killed(bench: Bench, engine: st
     assert scratch.inhabitants() == []
 
 
+async def test_neither_server_nor_zygote_keeps_descriptors_of_ended_calls(bench: Bench) -> None:
+    bench.need_sight()
+    scratch = bench.scratch()
+    witness = asyncio.create_task(bench.run("hang", scratch=scratch))
+    await asyncio.wait_for(scratch.began.wait(), 5)
+    zygote = parent_of(scratch.inhabitants()[0])
+
+    def descriptors() -> list[int]:
+        return [len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in (os.getpid(), zygote)]
+
+    before = descriptors()
+    for _ in range(5):
+        for operation in ("copy", "abort", "report-nonsense", "raise-file-invalid"):
+            for engine in ("probe", "probe-programs"):
+                await asyncio.gather(bench.run(operation, engine=engine), return_exceptions=True)
+        await asyncio.gather(bench.run("copy", engine="no-such-engine"), return_exceptions=True)
+    assert descriptors() == before
+    witness.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await witness
+
+
 # --- layers
 
 
