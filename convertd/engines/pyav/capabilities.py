@@ -26,4 +26,35 @@ def _converted() -> Iterator[Capability]:
                 yield Capability(operation=ops.EXTRACT_AUDIO, source=source, target=target, options=kind)
 
 
-CAPABILITIES: Final = tuple(_converted())
+def _pictured() -> Iterator[Capability]:
+    for source in VIDEO_SOURCES:
+        yield Capability(operation=ops.CONVERT, source=source, target="gif", options=ops.AnimationConvert)
+        for target, kind in options.FRAME.items():
+            yield Capability(operation=ops.CONVERT, source=source, target=target, options=kind)
+        for target, kind in options.THUMBNAIL.items():
+            yield Capability(operation=ops.THUMBNAIL, source=source, target=target, options=kind)
+
+
+def _made_smaller() -> Iterator[Capability]:
+    for source in VIDEO_SOURCES:
+        for target in options.VIDEO:
+            yield Capability(
+                operation=ops.COMPRESS, source=source, target=target, options=options.VideoCompress
+            )
+    for source in SOUND_SOURCES:
+        for target in ("mp3", "m4a", "aac", "opus", "ogg"):
+            yield Capability(
+                operation=ops.COMPRESS, source=source, target=target, options=options.SoundCompress
+            )
+
+
+def _trimmed() -> Iterator[Capability]:
+    for source in VIDEO_SOURCES:
+        for target in options.VIDEO:
+            yield Capability(operation=ops.TRIM, source=source, target=target, options=options.VideoTrim)
+    for source in SOUND_SOURCES:
+        for target in options.SOUND:
+            yield Capability(operation=ops.TRIM, source=source, target=target, options=options.SoundTrim)
+
+
+CAPABILITIES: Final = (*_converted(), *_pictured(), *_made_smaller(), *_trimmed())

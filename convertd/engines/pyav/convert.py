@@ -6,7 +6,8 @@ from convertd.engines.base import Call, Product
 from convertd.engines.pyav import reading
 from convertd.engines.pyav.codecs import CONTAINERS
 from convertd.engines.pyav.facts import facts_of
-from convertd.engines.pyav.plan import Plan, Wishes, plan_sound, plan_video, wishes_of
+from convertd.engines.pyav.plan import plan_sound, plan_video
+from convertd.engines.pyav.planned import Plan, Wishes, wishes_of
 from convertd.engines.pyav.source import Picture, Source
 from convertd.engines.pyav.transcode import remarks, transcode
 from convertd.model.formats import FORMATS

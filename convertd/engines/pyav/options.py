@@ -186,14 +186,46 @@ ANIMATION: Final[dict[str, type[Options]]] = {
 
 
 class FrameConvert(Options, frozen=True, kw_only=True):
-    """``convert`` from a video to a picture: its first frame."""
+    """``convert`` from a video to a picture without loss: its first frame."""
 
     width: ops.Width | None = None
     height: ops.Height | None = None
     fit: ops.Fit = "inside"
     enlarge: bool = False
-    quality: ops.Quality | None = None
     background: ops.Colour = "white"
+
+    def __post_init__(self) -> None:
+        """Raise :class:`InvalidRequest` for a colour nobody knows and a box with one side."""
+        ops.check_colour(self.background)
+        if self.fit != "inside" and (self.width is None or self.height is None):
+            raise InvalidRequest(f"Option 'fit' = {self.fit!r} needs both width and height.", field="fit")
+
+
+class LossyFrameConvert(FrameConvert, frozen=True, kw_only=True):
+    """``convert`` from a video to a picture with loss: its first frame."""
+
+    quality: ops.Quality | None = None
+
+
+class PlainVideoThumbnail(ops.PlainThumbnail, frozen=True, kw_only=True):
+    """``thumbnail`` of a video to a picture without loss."""
+
+    timestamp: ops.Seconds = 1.0
+
+
+FRAME: Final[dict[str, type[Options]]] = {
+    "jpg": LossyFrameConvert,
+    "png": FrameConvert,
+    "webp": LossyFrameConvert,
+}
+"""``convert`` from a video to a picture, by target."""
+
+THUMBNAIL: Final[dict[str, type[Options]]] = {
+    "jpg": ops.VideoThumbnail,
+    "png": PlainVideoThumbnail,
+    "webp": ops.VideoThumbnail,
+}
+"""``thumbnail`` of a video, by target."""
 
 
 class VideoCompress(ops.VideoCompress, frozen=True, kw_only=True):

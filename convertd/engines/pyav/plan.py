@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
@@ -18,116 +18,14 @@ from convertd.engines.pyav.codecs import (
     SoundEncoder,
     VideoEncoder,
 )
-from convertd.engines.pyav.filters import Filters, frame_steps, upright_size
-from convertd.engines.pyav.source import Colour, Picture, SoundStream, Source, VideoStream
+from convertd.engines.pyav.filters import frame_steps, upright_size
+from convertd.engines.pyav.planned import Copied, EncodedSound, EncodedText, EncodedVideo, Plan, Wishes
+from convertd.engines.pyav.source import Picture, SoundStream, Source, VideoStream
 from convertd.errors import FileInvalid, InvalidRequest
-from convertd.model.operations import Options
 
 DEFAULT_PRESET: Final = "veryfast"
 SMALL_PRESET: Final = "medium"
 """``compress`` may take its time: the size is what was asked for."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wishes:
-    """The options of all operations on video and sound under one name each; ``None`` means: as it is."""
-
-    video_codec: str | None = None
-    crf: int | None = None
-    video_bitrate: int | None = None
-    preset: str | None = None
-    width: int | None = None
-    height: int | None = None
-    enlarge: bool = False
-    fps: float | None = None
-    audio_codec: str | None = None
-    audio_bitrate: int | None = None
-    channels: int | None = None
-    sample_rate: int | None = None
-    audio_track: int | None = None
-    strip_metadata: bool = False
-    small: bool = False
-    """Settings of ``compress`` instead of ``convert``."""
-    encode: bool = False
-    """Never copy: the cut is to be exact, or the file smaller."""
-
-    @property
-    def of_picture(self) -> bool:
-        """Whether anything but the size was asked of the picture, so that it must be encoded."""
-        return any(wish is not None for wish in (self.crf, self.video_bitrate, self.preset, self.fps))
-
-
-def wishes_of(options: Options, **more: bool) -> Wishes:
-    """``options`` of any of this engine's operations as :class:`Wishes`."""
-    names = Wishes.__dataclass_fields__
-    return Wishes(**{name: getattr(options, name) for name in names if hasattr(options, name)} | more)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Copied:
-    """A stream whose packets go over as they are."""
-
-    index: int
-    codec: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncodedVideo:
-    """A stream of pictures that is decoded, filtered and encoded."""
-
-    index: int
-    library: str
-    codec: str
-    width: int
-    height: int
-    pix_fmt: str
-    rate: Fraction
-    time_base: Fraction
-    aspect: Fraction
-    colour: Colour
-    filters: Filters
-    bit_rate: int = 0
-    options: dict[str, str] = field(default_factory=dict)
-    tag: str | None = None
-    """Four letters that the container should call the codec by, where its own choice plays less widely."""
-    alpha: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncodedSound:
-    """A track that is decoded and encoded."""
-
-    index: int
-    library: str
-    codec: str
-    layout: str
-    sample_rate: int
-    bit_rate: int = 0
-    quality: int | None = None
-    options: dict[str, str] = field(default_factory=dict)
-    deep: bool = False
-    """Whether more than 16 bits a sample are to be kept."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncodedText:
-    """A track of subtitles that is written anew."""
-
-    index: int
-    codec: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """Everything that goes into the output."""
-
-    container: Container
-    video: Copied | EncodedVideo | None = None
-    sounds: tuple[Copied | EncodedSound, ...] = ()
-    texts: tuple[Copied | EncodedText, ...] = ()
-    covers: tuple[int, ...] = ()
-    strip_metadata: bool = False
-    notes: tuple[str, ...] = ()
 
 
 Look = Callable[[int], Picture]
@@ -244,7 +142,7 @@ def encode_video(
     stream: VideoStream, container: Container, target: str, wishes: Wishes, picture: Picture, notes: list[str]
 ) -> EncodedVideo:
     """How ``stream``, whose first frame is ``picture``, is encoded; remarks for the client join ``notes``."""
-    word = wishes.video_codec if wishes.video_codec not in (None, "copy") else container.video[0]
+    word = _word(wishes.video_codec, stream.codec, container.video, VIDEO_ENCODERS, kept=wishes.encode)
     if word not in container.video:
         raise InvalidRequest(
             f"{target} cannot hold {word} video; use {_or(container.video)}.", field="video_codec"
@@ -279,6 +177,21 @@ def encode_video(
         tag="hvc1" if word == "h265" and container.muxer in ("mp4", "mov") else None,
         alpha=alpha,
     )
+
+
+def _word(
+    wished: str | None,
+    codec: str,
+    words: tuple[str, ...],
+    encoders: Mapping[str, VideoEncoder] | Mapping[str, SoundEncoder],
+    *,
+    kept: bool,
+) -> str:
+    """Which encoder: the wished one, the one of the stream's own ``codec`` if ``kept``, or the usual one."""
+    if wished not in (None, "copy"):
+        return str(wished)
+    own = next((word for word in words if encoders[word].name == codec), None) if kept else None
+    return own or words[0]
 
 
 def _tell_losses(stream: VideoStream, picture: Picture, deep: bool, alpha: bool, notes: list[str]) -> None:
@@ -337,7 +250,7 @@ def _sounds(
 def _sound(stream: SoundStream, container: Container, target: str, wishes: Wishes) -> Copied | EncodedSound:
     if _sound_stays(stream, container, target, wishes):
         return Copied(index=stream.index, codec=stream.codec)
-    word = wishes.audio_codec if wishes.audio_codec not in (None, "copy") else container.sound[0]
+    word = _word(wishes.audio_codec, stream.codec, container.sound, SOUND_ENCODERS, kept=wishes.encode)
     if word not in container.sound:
         raise InvalidRequest(
             f"{target} cannot hold {word} sound; use {_or(container.sound)}.", field="audio_codec"
@@ -355,7 +268,7 @@ def _sound_stays(stream: SoundStream, container: Container, target: str, wishes:
     wished = wishes.audio_codec
     return (
         fits
-        and not wishes.encode
+        and not (wishes.encode and not _small_enough(stream, wishes))
         and wishes.audio_bitrate is None
         and (wished in (None, "copy") or SOUND_ENCODERS[wished].name == stream.codec)
         and wishes.channels in (None, stream.channels)
@@ -363,12 +276,17 @@ def _sound_stays(stream: SoundStream, container: Container, target: str, wishes:
     )
 
 
+def _small_enough(stream: SoundStream, wishes: Wishes) -> bool:
+    """Whether ``compress`` would gain nothing by encoding a track of few bits once more."""
+    return wishes.small and 0 < stream.bit_rate <= 64_000 * stream.channels
+
+
 def encode_sound(stream: SoundStream, encoder: SoundEncoder, wishes: Wishes) -> EncodedSound:
     """How ``stream`` is encoded with ``encoder``."""
     channels = _channels(stream, encoder, wishes)
     deep = stream.deep and encoder.deep is not None
     library = encoder.deep if deep and encoder.deep else encoder.library
-    bit_rate = wishes.audio_bitrate or _usual_bit_rate(encoder, channels)
+    bit_rate = wishes.audio_bitrate or _usual_bit_rate(encoder, channels, small=wishes.small)
     return EncodedSound(
         index=stream.index,
         library=library,
@@ -421,11 +339,15 @@ def _sample_rate(stream: SoundStream, encoder: SoundEncoder, wishes: Wishes) -> 
     return next((known for known in encoder.rates if known >= rate), encoder.rates[-1])
 
 
-def _usual_bit_rate(encoder: SoundEncoder, channels: int) -> int:
+def _usual_bit_rate(encoder: SoundEncoder, channels: int, *, small: bool) -> int:
+    """0 where the encoder has a quality instead."""
+    if small and encoder.name == "mp3":
+        return 64_000 if channels == 1 else 112_000
     if encoder.bitrates is None:
         return 0
     mono, stereo, further = encoder.bitrates
-    return mono if channels == 1 else stereo + further * (channels - 2)
+    usual = mono if channels == 1 else stereo + further * (channels - 2)
+    return usual * 5 // 8 if small else usual
 
 
 def _texts(

@@ -17,7 +17,8 @@ from typing import Any, Final, cast
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition, Stream
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -161,6 +162,7 @@ def _sound(stream: AudioStream) -> found.SoundStream:
         channels=context.channels,
         layout=context.layout.name,
         sample_rate=context.sample_rate,
+        bit_rate=context.bit_rate or 0,
         deep=is_lossless(codec) and codec not in ("pcm_alaw", "pcm_mulaw") and not narrow,
     )
 
@@ -179,12 +181,7 @@ def first_picture(path: Path, source: str, index: int, limits: Limits) -> found.
 
 def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """The frames of ``stream`` from where ``container`` stands; damaged packets are passed over."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, av.FFmpegError):
-            return
+    for packet in packets_of(container, stream):
         try:
             frames = packet.decode()
         except MemoryError:
@@ -192,6 +189,29 @@ def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
         except av.FFmpegError:
             continue
         yield from frames
+    try:
+        yield from stream.decode(None)
+    except MemoryError:
+        raise
+    except av.FFmpegError:
+        return
+
+
+def packets_of(container: InputContainer, stream: Stream) -> Iterator[Packet[Any]]:
+    """The packets of ``stream`` from where ``container`` stands to its end, or to where it breaks off."""
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
+    packets = container.demux([stream])
+    while True:
+        try:
+            packet = next(packets)
+        except MemoryError:
+            raise
+        except (StopIteration, av.FFmpegError):
+            return
+        if packet.size or packet.dts is not None:
+            yield packet
 
 
 def prepare(stream: VideoStream | AudioStream, limits: Limits) -> None:

@@ -76,6 +76,8 @@ class SoundStream:
     channels: int
     layout: str
     sample_rate: int
+    bit_rate: int = 0
+    """Bits per second, where the file tells."""
     deep: bool = False
     """Whether it holds more than 16 bits a sample without loss."""
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, Protocol, cast
 
 import av
 from av.audio.resampler import AudioResampler
-from av.filter import Graph
 from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import SubtitleSet
 
 from convertd.engines.base import Limits
-from convertd.engines.pyav.filters import Filters
-from convertd.engines.pyav.plan import EncodedVideo
+from convertd.engines.pyav.frames import FrameShaper, Placement, Window, ticks
+from convertd.engines.pyav.planned import EncodedVideo
 from convertd.engines.pyav.reading import check_pixels
 from convertd.engines.pyav.writing import Sink
 
@@ -26,37 +22,23 @@ _JITTER: Final = 0.003
 """Seconds by which a container that counts in milliseconds may misplace a block of sound."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Window:
-    """The part of the source that is wanted, in its own time stamps (seconds)."""
-
-    start: Fraction
-    """Becomes time 0 of the output."""
-    end: Fraction | None = None
-    cut: bool = False
-    """Whether what lies before ``start`` is left out (a file whose streams start unevenly is not cut)."""
-
-
 class Track(Protocol):
     """One stream on its way from the input to the output."""
 
     pieces: int
     """Packets or frames that arrived."""
-    done: bool
-    """Whether the end of the window is passed, so that nothing more is needed."""
     damaged: int
     """Packets that did not decode."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the end of the window is passed, so that nothing more is needed."""
 
     def feed(self, packet: Packet[Any]) -> None:
         """Take the next packet of the stream."""
 
     def finish(self) -> None:
         """Give out what is still held back."""
-
-
-def ticks(seconds: Fraction, time_base: Fraction) -> int:
-    """``seconds`` in units of ``time_base``."""
-    return round(seconds / time_base)
 
 
 class CopiedTrack:
@@ -159,170 +141,67 @@ class VideoTrack(_Decoder):
         limits: Limits,
     ) -> None:
         self.pieces = self.damaged = 0
-        self.done = False
         self._stream, self._out, self._plan, self._sink, self._limits = stream, out, plan, sink, limits
         self._base = stream.time_base or Fraction(1, 1000)
-        self._start = ticks(window.start, self._base)
-        self._cut = window.cut
-        self._end = ticks(window.end, self._base) if window.end is not None else None
-        self._step = max(1, round(1 / (plan.rate * self._base)))
+        self._placement = Placement(window, self._base, plan.rate)
         self._last: int | None = None
-        self._last_encoded: int | None = None
-        self._held: av.VideoFrame | None = None
         self._shaper: FrameShaper | None = None
+
+    @property
+    def done(self) -> bool:
+        return self._placement.done
 
     def feed(self, packet: Packet[Any]) -> None:
         for frame in self._decode(packet):
             if not self.done:
-                self._place(frame)
+                self._shape(self._placement.place(frame))
 
-    def _place(self, frame: av.VideoFrame) -> None:
-        """Give ``frame`` its time in the output, and pass it on if it lies in the window."""
-        pts = frame.pts
-        if pts is None:
-            pts = self._start if self._last is None else self._last + self._step
-        if self._end is not None and pts >= self._end:
-            self.done = True
-            return
+    def _shape(self, frames: list[av.VideoFrame]) -> None:
+        for frame in frames:
+            self.pieces += 1
+            if self._shaper is None or not self._shaper.takes(frame):
+                self._drain()
+                check_pixels(frame.width, frame.height, self._limits)
+                plan = self._plan
+                wanted = (plan.width, plan.height, plan.pix_fmt)
+                self._shaper = FrameShaper(frame, plan.filters, wanted, self._shaper)
+            for shaped in self._shaper.push(frame):
+                self._encode(shaped)
+
+    def _encode(self, frame: av.VideoFrame) -> None:
+        pts, base = frame.pts or 0, self._plan.time_base
+        if frame.time_base is not None and frame.time_base != base:
+            pts = ticks(pts * frame.time_base, base)
+        # Two frames may fall on one tick of a coarser clock; encoders demand rising times.
         if self._last is not None and pts <= self._last:
             return
         self._last = pts
-        if self._cut and pts < self._start:
-            self._held = frame
-            return
-        if self._held is not None:
-            # The picture that stands when the window opens.
-            held, self._held = self._held, None
-            if pts > self._start:
-                self._shape(held, 0)
-        self._shape(frame, pts - self._start)
-
-    def _shape(self, frame: av.VideoFrame, pts: int) -> None:
-        frame.pts = pts
-        self.pieces += 1
-        if self._shaper is None or not self._shaper.takes(frame):
-            self._drain()
-            check_pixels(frame.width, frame.height, self._limits)
-            self._shaper = FrameShaper(frame, self._plan, self._shaper)
-        if self._shaper.passes:
-            self._encode(frame)
-            return
-        for shaped in self._shaper.push(frame):
-            self._encode(shaped)
-
-    def _encode(self, frame: av.VideoFrame) -> None:
-        time_base = frame.time_base or self._base
-        pts = (
-            ticks((frame.pts or 0) * time_base, self._plan.time_base)
-            if time_base != self._plan.time_base
-            else frame.pts
-        )
-        if pts is None or (self._last_encoded is not None and pts <= self._last_encoded):
-            return
-        self._last_encoded = pts
         self._sink.mux(self._out.encode(frame))
 
     def _drain(self) -> None:
-        if self._shaper is not None and not self._shaper.passes:
+        if self._shaper is not None:
             for shaped in self._shaper.push(None):
                 self._encode(shaped)
 
     def finish(self) -> None:
-        if not self.done:
-            for frame in self._flush():
-                self._place(frame)
-        if self._held is not None and not self.pieces:
-            self._shape(self._held, 0)
+        for frame in flushed(self._stream):
+            if not self.done:
+                self._shape(self._placement.place(frame))
+        self._shape(self._placement.rest())
         self._drain()
-        self._sink.mux(self._out.encode(None))
-
-    def _flush(self) -> list[av.VideoFrame]:
-        try:
-            return self._stream.decode(None)
-        except MemoryError:
-            raise
-        except av.FFmpegError:
-            return []
+        # An encoder that saw nothing has nothing to flush; FFmpeg's Vorbis would spin for ever.
+        if self.pieces:
+            self._sink.mux(self._out.encode(None))
 
 
-class FrameShaper:
-    """A filter graph for frames of one size and format; or none, where they fit the encoder as they are."""
-
-    def __init__(self, frame: av.VideoFrame, plan: EncodedVideo, before: FrameShaper | None) -> None:
-        self._size, self._format = (frame.width, frame.height), frame.format.name
-        self._model: tuple[tuple[int, int], str] = (
-            before._model if before is not None else (self._size, self._format)
-        )
-        self._interlaced: bool = frame.interlaced_frame or (before is not None and before._interlaced)
-        steps = self._steps(plan.filters)
-        fits = (*self._size, self._format) == (plan.width, plan.height, plan.pix_fmt)
-        self.passes = not steps and fits
-        self._graph = None if self.passes else build_graph(frame, steps)
-
-    def _steps(self, planned: Filters) -> Filters:
-        """The planned filters, with what a frame unlike the first needs before them."""
-        steps: list[tuple[str, str]] = []
-        if self._interlaced and not any(name == "bwdif" for name, _ in planned):
-            steps.append(("bwdif", "mode=send_frame:deint=interlaced"))
-        size, pix_fmt = self._model
-        if (self._size, self._format) != self._model:
-            steps += [("scale", f"w={size[0]}:h={size[1]}:flags=bicubic"), ("format", pix_fmt)]
-        return (*steps, *planned)
-
-    def takes(self, frame: av.VideoFrame) -> bool:
-        """Whether ``frame`` is like the one that this was made for."""
-        return (
-            (frame.width, frame.height) == self._size
-            and frame.format.name == self._format
-            and (self._interlaced or not frame.interlaced_frame)
-        )
-
-    def push(self, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
-        """What comes out when ``frame`` (``None`` for the end) goes in."""
-        assert self._graph is not None  # noqa: S101 - not called where frames pass
-        return through(self._graph, frame)
-
-
-def build_graph(frame: av.VideoFrame, steps: Filters) -> Graph:
-    """A graph that takes frames like ``frame`` through ``steps``."""
-    graph = Graph()
-    known = {"colorspace": _MATRICES.get(int(frame.colorspace)), "range": _RANGES.get(int(frame.color_range))}
-    node = graph.add(
-        "buffer",
-        video_size=f"{frame.width}x{frame.height}",
-        pix_fmt=frame.format.name,
-        time_base=str(frame.time_base or Fraction(1, 1000)),
-        pixel_aspect="1/1",
-        **{key: value for key, value in known.items() if value},
-    )
-    for name, arguments in steps:
-        following = graph.add(name, arguments or None)
-        node.link_to(following)
-        node = following
-    node.link_to(graph.add("buffersink"))
-    graph.configure()
-    return graph
-
-
-_RANGES: Final = {1: "tv", 2: "pc"}
-_MATRICES: Final = {
-    0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
-    10: "bt2020c",
-}  # fmt: skip
-
-
-def through(graph: Graph, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
-    """Push ``frame`` (``None`` for the end) and give out all that is ready."""
-    graph.vpush(frame)
-    while True:
-        try:
-            yield graph.vpull()
-        except av.EOFError:
-            return
-        except av.FFmpegError as error:
-            if error.errno != errno.EAGAIN:
-                raise
-            return
+def flushed(stream: Any) -> list[Any]:
+    """The frames that the decoder of ``stream`` (of pictures or sound) still holds."""
+    try:
+        return cast("list[Any]", stream.decode(None))
+    except MemoryError:
+        raise
+    except av.FFmpegError:
+        return []
 
 
 class SoundTrack(_Decoder):
@@ -388,19 +267,12 @@ class SoundTrack(_Decoder):
                 self._sink.mux(self._out.encode(ready))
 
     def finish(self) -> None:
-        if not self.done:
-            for frame in self._flush():
+        for frame in flushed(self._stream):
+            if not self.done:
                 self._place(frame)
         self._drain()
-        self._sink.mux(self._out.encode(None))
-
-    def _flush(self) -> list[av.AudioFrame]:
-        try:
-            return self._stream.decode(None)
-        except MemoryError:
-            raise
-        except av.FFmpegError:
-            return []
+        if self.pieces:
+            self._sink.mux(self._out.encode(None))
 
 
 def cut_samples(frame: av.AudioFrame, first: int, end: int) -> av.AudioFrame:

@@ -17,7 +17,8 @@ from av.subtitles.stream import SubtitleStream
 from convertd.engines.base import Call
 from convertd.engines.pyav import reading
 from convertd.engines.pyav.codecs import ENDS_ANYWHERE
-from convertd.engines.pyav.plan import Copied, EncodedSound, EncodedText, EncodedVideo, Plan
+from convertd.engines.pyav.frames import Window
+from convertd.engines.pyav.planned import Copied, EncodedSound, EncodedText, EncodedVideo, Plan
 from convertd.engines.pyav.source import Source
 from convertd.engines.pyav.tracks import (
     CopiedTrack,
@@ -26,10 +27,9 @@ from convertd.engines.pyav.tracks import (
     TextTrack,
     Track,
     VideoTrack,
-    Window,
 )
 from convertd.engines.pyav.writing import Sink, add_copy, add_sound, add_video, copy_tags, created, encoding
-from convertd.errors import FileInvalid
+from convertd.errors import FileInvalid, InvalidRequest
 
 _CLEARLY_SHORT = 0.9
 """A file of which less than this part is there was cut off; durations in headers are rarely exact."""
@@ -61,6 +61,8 @@ def transcode(call: Call, source: Source, plan: Plan, path: Path, window: Window
             raise cut_off(call.source)
         with created(path, plan.container.muxer, dict(plan.container.options), call.limits) as sink:
             tracks = _tracks(container, plan, span, sink, call)
+            if span.cut:
+                seek_before(container, call.source, span.start)
             loop = _Loop(container, source, tracks, span, call)
             loop.run()
             outcome = loop.outcome(sink)
@@ -202,6 +204,8 @@ class _Loop:
 def _judge(call: Call, source: Source, tracks: dict[int, Track], outcome: Outcome, *, whole: bool) -> None:
     """Raise :class:`FileInvalid` where what was read is not the recording that the file announced."""
     if not any(track.pieces for track in tracks.values()):
+        if not whole:
+            raise InvalidRequest("There is nothing in that part of the recording.", field="start")
         raise FileInvalid(f"Nothing in this {call.source} file can be decoded.")
     if whole and call.source not in ENDS_ANYWHERE and is_short(source, outcome):
         raise cut_off(call.source)
@@ -213,13 +217,27 @@ def is_short(source: Source, outcome: Outcome) -> bool:
     return announced - outcome.reached > 2.0 and outcome.reached < announced * _CLEARLY_SHORT
 
 
-def remarks(source: Source, outcome: Outcome) -> tuple[str, ...]:
-    """What a client should know about the input."""
+_HAS_INDEX = frozenset(("mp4", "m4v", "mov", "3gp", "m4a", "mkv", "webm", "avi", "wav", "aiff", "flac"))
+"""Formats that FFmpeg seeks in without guessing; of others the beginning is read and thrown away."""
+
+
+def seek_before(container: InputContainer, source: str, time: Fraction) -> None:
+    """Move ``container`` to a key frame at or before ``time``, or leave it at the beginning."""
+    if source not in _HAS_INDEX:
+        return
+    try:
+        container.seek(int(time * 1_000_000), backward=True)
+    except (av.FFmpegError, OSError):
+        return
+
+
+def remarks(source: Source, outcome: Outcome, *, whole: bool = True) -> tuple[str, ...]:
+    """What a client should know about the input, which was wanted ``whole`` or in part."""
     notes = []
     if outcome.damaged:
         notes.append(
             f"{outcome.damaged} damaged packet{'s were' if outcome.damaged > 1 else ' was'} skipped."
         )
-    if is_short(source, outcome) or outcome.broke:
+    if outcome.broke or (whole and is_short(source, outcome)):
         notes.append(f"The file breaks off after {outcome.reached:.1f} seconds; what is there was converted.")
     return tuple(notes)

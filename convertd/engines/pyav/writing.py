@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import av
+from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
 from convertd.engines.base import Limits
-from convertd.engines.pyav.plan import Copied, EncodedSound, EncodedVideo
+from convertd.engines.pyav.planned import Copied, EncodedSound, EncodedVideo
 from convertd.errors import ConvertdError, EngineError, LimitExceeded, StorageFull
 
 
@@ -104,6 +105,8 @@ def add_video(sink: Sink, plan: EncodedVideo, threads: int) -> av.VideoStream:
     context.thread_count = threads
     # PyAV's default, SLICE alone, would make x264 cut every frame into slices, which costs size.
     context.thread_type = "AUTO"
+    if plan.number:
+        context.flags |= Flags.pass1 if plan.number == 1 else Flags.pass2
     if plan.tag:
         context.codec_tag = plan.tag
     if plan.alpha:
