@@ -351,8 +351,8 @@ def test_a_still_target_takes_the_first_frame_and_says_so(tmp_path: Path) -> Non
 def test_the_default_picture_of_an_apng_is_no_frame(tmp_path: Path) -> None:
     moving = frames(3)
     path = save(
-        quadrants((40, 30)), tmp_path / "a.png", "png", save_all=True, append_images=moving, default_image=True,
-        duration=100,
+        quadrants((40, 30)), tmp_path / "a.png", "png", save_all=True, append_images=moving,
+        default_image=True, duration=100,
     )  # fmt: skip
     [(made, product)] = run(ENGINE, "convert", "png", "webp", path, tmp_path / "out")
     assert product.facts["frames"] == 3
