@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,6 +23,8 @@ from convertd.model.job import Artifact, Job, State, Task
 from convertd.model.operations import Options
 from convertd.sandbox.runner import Budget, Sandbox, Work
 from convertd.storage.base import BlobStore
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -116,13 +119,22 @@ class Executor:
             await asyncio.wait([guardian])
 
     async def _guard(self, job: Job) -> None:
-        """Return when the job is lost: seen at once by a hint, at the next heartbeat otherwise."""
+        """Return when the job is lost: seen at once by a hint, at the next heartbeat otherwise.
+
+        The job's own progress is a hint as well, so the beats keep a time of their own.
+        """
+        now = asyncio.get_running_loop().time
+        beat_at = now() + self._settings.heartbeat
+        held = True
         with self._leases.watch(job.id) as hints:
-            held = True
             while held:
-                hinted = await hints.wait(self._settings.heartbeat)
+                await hints.wait(max(beat_at - now(), 0))
                 try:
-                    held = await (self._leases.holds(job) if hinted else self._leases.beat(job))
+                    if now() < beat_at:
+                        held = await self._leases.holds(job)
+                    else:
+                        beat_at = now() + self._settings.heartbeat
+                        held = await self._leases.beat(job)
                 except ConvertdError as error:
                     log.warning(
                         "job %s: cannot renew the lease: %s (%s)", job.id, error.message, error.detail
@@ -133,7 +145,7 @@ class Executor:
         if await self._leases.start_task(job, index) is None:
             raise Lost
         try:
-            outputs = await self._convert(job, index, task)
+            published = await self._convert(job, index, task)
         except ConvertdError as error:
             log.info(
                 "job %s task %d failed: %s: %s%s",
@@ -150,12 +162,11 @@ class Executor:
             failure = EngineError("The conversion failed inside the server; its log says why.")
             await self._leases.fail_task(job, index, failure)
             return
-        if not await self._leases.complete_task(job, index, outputs):
-            await self._blobs.delete([output.key for output in outputs])
+        if not published:
             raise Lost
 
-    async def _convert(self, job: Job, index: int, task: Task) -> list[Artifact]:
-        """Run the plan and store what it made."""
+    async def _convert(self, job: Job, index: int, task: Task) -> bool:
+        """Run the plan and publish what it made; false when the job was lost."""
         promised = Fidelity(task.fidelity)
         plan = self._registry.plan(task.operation, task.source, task.target, min_fidelity=promised)
         async with self._blobs.scratch() as scratch:
@@ -163,10 +174,7 @@ class Executor:
                 await self._lend(job.inputs[number], scratch, f"input-{number}") for number in task.inputs
             ]
             products = await self._run_plan(job, index, task, plan, scratch, files)
-            return [
-                await self._store(job, index, task, number, folder, product)
-                for number, (folder, product) in enumerate(products)
-            ]
+            return await to_its_end(self._publish(job, index, products))
 
     async def _lend(self, artifact: Artifact, scratch: Path, stem: str) -> Path:
         path = scratch / f"{stem}.{FORMATS[artifact.format].extensions[0]}"
@@ -222,19 +230,38 @@ class Executor:
         written_at = loop.time()
         writing: asyncio.Task[None] | None = None
 
+        async def tell(progress: float) -> None:
+            with contextlib.suppress(ConvertdError):  # the next one may get through
+                await self._leases.progress(job, index, progress)
+
         def report(progress: float) -> None:
             nonlocal written_at, writing
             if loop.time() - written_at < _PROGRESS_SECONDS or (writing is not None and not writing.done()):
                 return
             written_at = loop.time()
-            writing = loop.create_task(self._leases.progress(job, index, progress))
+            writing = loop.create_task(tell(progress))
 
         return report
 
-    async def _store(
-        self, job: Job, index: int, task: Task, number: int, folder: Path, product: Product
-    ) -> Artifact:
-        key = f"{job.id}-{job.attempt}-{index}-{number}"
+    async def _publish(self, job: Job, index: int, products: list[tuple[Path, Product]]) -> bool:
+        """Store the products and record them with the task's success; if the job was lost, keep none."""
+        # An attempt's number comes again after a drain or a retry, when another's output may bear it.
+        prefix = f"{job.id}-{job.attempt}-{index}-{secrets.token_hex(4)}"
+        keys = [f"{prefix}-{number}" for number in range(len(products))]
+        published = False
+        try:
+            outputs = [
+                await self._store(key, job, index, folder, product)
+                for key, (folder, product) in zip(keys, products, strict=True)
+            ]
+            published = await self._leases.complete_task(job, index, outputs)
+        finally:
+            if not published:
+                await self._blobs.delete(keys)
+        return published
+
+    async def _store(self, key: str, job: Job, index: int, folder: Path, product: Product) -> Artifact:
+        task = job.tasks[index]
         blob = await self._blobs.adopt(folder / product.name, key)
         return Artifact(
             key=key,
@@ -246,6 +273,16 @@ class Executor:
             facts=product.facts,
             notes=product.notes,
         )
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``; a cancellation waits until it has ended, so that it is never left half done."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _move_in(room: Path, inputs: tuple[Path, ...]) -> None:

@@ -87,7 +87,15 @@ class WorkerPool:
                 await self._dispatcher.wait(POLL_SECONDS)
 
     async def _claim_one(self) -> bool:
-        job = await self._leases.claim()
+        claim = asyncio.ensure_future(self._leases.claim())
+        try:
+            job = await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            # The claim may be committed already: nobody would run the job.
+            late = await claim
+            if late is not None:
+                await self._leases.drain(late)
+            raise
         if job is None:
             return False
         task = asyncio.create_task(self._executor.run(job), name=f"job {job.id}")

@@ -37,7 +37,8 @@ class FakeBlobs:
         self.scratches = 0
         self.adopting: asyncio.Event | None = None
         """Where set: an adoption waits for it, as a slow disk would."""
-        self.path_type = type("ScratchPath", (GhostPath,), {"files": {}})
+        self.files: dict[str, bytes] = {}
+        self._path_type = type("ScratchPath", (GhostPath,), {"files": self.files})
 
     async def start(self) -> None:
         pass
@@ -51,7 +52,7 @@ class FakeBlobs:
     async def adopt(self, path: Path, key: str) -> Blob:
         if self.adopting is not None:
             await self.adopting.wait()
-        data = self.path_type.files.pop(str(path))
+        data = self.files.pop(str(path))
         self.stored[key] = data
         return Blob(size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
@@ -80,7 +81,7 @@ class FakeBlobs:
     async def scratch(self) -> AsyncIterator[Path]:
         self.scratches += 1
         try:
-            yield cast("Any", self.path_type(f"/scratch-{self.scratches}"))
+            yield cast("Any", self._path_type(f"/scratch-{self.scratches}"))
         finally:
             self.scratches -= 1
 

@@ -12,7 +12,7 @@ RETENTION = Retention(inputs=100.0, outputs=200.0)
 
 
 def make_artifact(key: str, **changes: Any) -> Artifact:
-    given = {"name": "photo.png", "format": "png", "bytes": 10, "sha256": "ab" * 32} | changes
+    given: dict[str, Any] = {"name": "photo.png", "format": "png", "bytes": 10, "sha256": "ab" * 32} | changes
     return Artifact(key=key, **given)
 
 

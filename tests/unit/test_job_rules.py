@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from convertd.model import job as rules
 from convertd.model.job import Failure, Job, State, Task
@@ -300,7 +301,7 @@ def test_a_success_whose_output_is_gone_is_not_kept_by_a_retry() -> None:
     """Or the job would end as succeeded with nothing to download."""
     job = cancelled(started(succeeded(held(tasks=2)), 1))
     emptied = rules.emptied(
-        rules.replace(job, inputs_expire_at=NOW + 900, outputs_expire_at=NOW + 10), now=NOW + 20
+        replace(job, inputs_expire_at=NOW + 900, outputs_expire_at=NOW + 10), now=NOW + 20
     )
     assert emptied is not None
     assert rules.retried(emptied, now=NOW + 20, deadline=NOW + 2000) is None
