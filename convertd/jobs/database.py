@@ -9,6 +9,7 @@ ten times faster than a trip through a thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -43,25 +44,33 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def prepare(path: Path) -> None:
-    """Create the database or bring it to :data:`SCHEMA_VERSION`; raises :class:`DatabaseTooNew`."""
+    """Create the database or bring it to :data:`SCHEMA_VERSION`.
+
+    Raises :class:`DatabaseTooNew`, or :class:`Unavailable` for a file that is no database or cannot be
+    opened; both messages are for the operator.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    connection = connect(path)
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise DatabaseTooNew(
-                f"The database is of version {version}, this convertd knows up to {SCHEMA_VERSION}: "
-                "run the newer convertd again, or restore a backup."
-            )
-        if version < 1:
-            for statement in _statements("schema.sql"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
+        with contextlib.closing(connect(path)) as connection:
+            _upgrade(connection)
+    except sqlite3.Error as error:
+        raise Unavailable(f"The database {path} cannot be used: {error}.") from error
     path.chmod(0o600)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise DatabaseTooNew(
+            f"The database is of version {version}, this convertd knows up to {SCHEMA_VERSION}: "
+            "run the newer convertd again, or restore a backup."
+        )
+    if version < 1:
+        for statement in _statements("schema.sql"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
 
 
 def _statements(name: str) -> list[str]:
