@@ -179,6 +179,8 @@ def _explained(error: BaseException, budget: Budget) -> ConvertdError:
         return LimitExceeded(
             f"The conversion needed more memory than the {allowed} MB allowed; use a smaller file."
         )
+    if number == errno.EAGAIN:  # what fork(2) says at RLIMIT_NPROC; files and pipes here never do
+        return limits.too_many_processes(budget)
     if number == errno.EFBIG:
         allowed = budget.file_bytes // 1_000_000
         return LimitExceeded(f"The result grew past the {allowed} MB allowed; ask for a smaller one.")

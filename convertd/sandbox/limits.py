@@ -69,6 +69,11 @@ def out_of_memory(budget: Budget) -> LimitExceeded:
     )
 
 
+def too_many_processes(budget: Budget) -> LimitExceeded:
+    """The error for a call that started more processes than ``budget`` gives."""
+    return LimitExceeded(f"The conversion started more than the {budget.processes} processes allowed.")
+
+
 def work() -> bool:
     """Whether a limit that is set really binds; changes this process for good."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))

@@ -13,7 +13,6 @@ from convertd.errors import (
     ConvertdError,
     EngineError,
     EngineMissing,
-    LimitExceeded,
     Timeout,
     Unavailable,
     WorkerCrash,
@@ -22,7 +21,7 @@ from convertd.errors import (
 from convertd.sandbox import child, limits
 from convertd.sandbox.judge import judge
 from convertd.sandbox.link import Running, ZygoteLink
-from convertd.sandbox.protocol import Budget, Done, Ended, Failed, Work
+from convertd.sandbox.protocol import Breach, Budget, Done, Ended, Failed, Work
 
 __all__ = ["Budget", "Sandbox", "Work"]
 
@@ -126,10 +125,10 @@ async def _whatever_happens(running: Running) -> Ended:
 
 def _verdict(work: Work, budget: Budget, running: Running, ended: Ended) -> Done:
     """What a task's end means, as its result or the error."""
-    if running.expired or ended.breach == "time":
-        raise Timeout(
-            f"The conversion took longer than the {budget.wall_seconds:g} s allowed; use a smaller file."
-        )
+    if running.expired:
+        raise _breached("time", work, budget)
+    if ended.breach:
+        raise _breached(ended.breach, work, budget)
     if running.nonsense:
         raise EngineError("The conversion failed.", detail=running.nonsense)
     if isinstance(running.last_word, Done):
@@ -137,6 +136,25 @@ def _verdict(work: Work, budget: Budget, running: Running, ended: Ended) -> Done
     if isinstance(running.last_word, Failed):
         raise _told(running.last_word)
     raise _silent_death(work, budget, ended)
+
+
+def _breached(breach: Breach, work: Work, budget: Budget) -> ConvertdError:
+    """The error for a task that was ended, or not even begun, for a reason of ours."""
+    match breach:
+        case "time":
+            return Timeout(
+                f"The conversion took longer than the {budget.wall_seconds:g} s allowed; use a smaller file."
+            )
+        case "processes":
+            return limits.too_many_processes(budget)
+        case "memory":
+            return limits.out_of_memory(budget)
+        case "route":
+            return EngineMissing(
+                f"The {work.engine} engine is not available; ask the server's operator for it."
+            )
+        case _:
+            return Unavailable("The server cannot start a process now; try again later.")
 
 
 def _told(failed: Failed) -> ConvertdError:
@@ -152,23 +170,18 @@ def _told(failed: Failed) -> ConvertdError:
 
 def _silent_death(work: Work, budget: Budget, ended: Ended) -> ConvertdError:
     """The error for a child that ended without a word."""
-    match ended.breach:
-        case "processes":
-            return LimitExceeded(
-                f"The conversion started more than the {budget.processes} processes allowed."
-            )
-        case "memory":
-            return limits.out_of_memory(budget)
-        case "route":
-            return EngineMissing(
-                f"The {work.engine} engine is not available; ask the server's operator for it."
-            )
-        case "fork":
-            return Unavailable("The server cannot start a process now; try again later.")
     if ended.signal == signal.SIGXCPU or ended.cpu_seconds >= budget.cpu_seconds:
         return Timeout(f"The conversion used more than the {budget.cpu_seconds} s of processor time allowed.")
-    how = f"exit code {ended.exit_code}" if not ended.signal else signal.Signals(ended.signal).name
-    return WorkerCrash("The process that converted the file died.", detail=f"{work.engine}: {how}")
+    return WorkerCrash("The process that converted the file died.", detail=f"{work.engine}: {_manner(ended)}")
+
+
+def _manner(ended: Ended) -> str:
+    if not ended.signal:
+        return f"exit code {ended.exit_code}"
+    try:
+        return signal.Signals(ended.signal).name
+    except ValueError:  # a real-time signal
+        return f"signal {ended.signal}"
 
 
 async def _judged(products: Sequence[Product], out: Path, target: str, budget: Budget) -> None:

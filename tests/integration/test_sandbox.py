@@ -202,6 +202,7 @@ async def test_only_an_engine_that_says_so_may_start_programs(
     [
         ("abort", WorkerCrash, "SIGABRT"),
         ("segfault", WorkerCrash, "SIGSEGV"),
+        ("raise-nameless-signal", WorkerCrash, "signal 40"),
         ("exit-silently", WorkerCrash, "exit code 7"),
         ("raise-system-exit", EngineError, "SystemExit: stop"),
         ("raise-file-invalid", FileInvalid, "byte 7"),

@@ -126,6 +126,12 @@ def segfault(call: Call) -> list[Product]:
 
 
 @misdeed
+def raise_nameless_signal(call: Call) -> list[Product]:
+    os.kill(os.getpid(), 40)
+    return []
+
+
+@misdeed
 def exit_silently(call: Call) -> list[Product]:
     os._exit(7)
 
