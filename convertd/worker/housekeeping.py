@@ -35,7 +35,7 @@ class Housekeeping:
         """Do every duty whose time has come; how much each did."""
         done: dict[str, int] = {}
         for name, (due, duty) in list(self._due.items()):
-            if due > now:
+            if 0 < due - now <= duty.every:  # further away than that: the clock was set back
                 continue
             self._due[name] = (now + duty.every, duty)
             try:

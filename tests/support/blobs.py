@@ -50,6 +50,10 @@ class FakeBlobs:
         raise NotImplementedError
 
     async def adopt(self, path: Path, key: str) -> Blob:
+        """As with a thread, a caller who is cancelled does not stop what is under way."""
+        return await asyncio.shield(asyncio.ensure_future(self._adopt(path, key)))
+
+    async def _adopt(self, path: Path, key: str) -> Blob:
         if self.adopting is not None:
             await self.adopting.wait()
         data = self.files.pop(str(path))

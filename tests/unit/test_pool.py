@@ -1,0 +1,288 @@
+"""The worker pool, and the rhythm of housekeeping."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+
+from convertd.engines.base import Limits
+from convertd.errors import Unavailable
+from convertd.model.job import Job, State
+from convertd.sandbox.runner import Budget
+from convertd.worker import pool as pool_module
+from convertd.worker.executor import Executor, ExecutorSettings
+from convertd.worker.housekeeping import Duty, Housekeeping
+from convertd.worker.pool import WorkerPool
+from tests.support.clock import FakeClock
+from tests.support.fake_sandbox import FakeSandbox, hang
+from tests.support.work import House
+
+BUDGET = Budget(
+    wall_seconds=600.0, cpu_seconds=600, memory_bytes=1 << 30, file_bytes=1 << 30, open_files=64, processes=8
+)
+
+
+class Works:
+    """A house with a pool."""
+
+    def __init__(self, workers: int = 2) -> None:
+        self.house = House()
+        self.sandbox = FakeSandbox()
+        self.pool = WorkerPool(
+            leases=self.house.leases,
+            executor=Executor(
+                leases=self.house.leases,
+                registry=self.house.registry,
+                blobs=self.house.blobs,
+                sandbox=cast("Any", self.sandbox),
+                settings=ExecutorSettings(limits=Limits(), budget=BUDGET, heartbeat=3600.0),
+                clock=self.house.clock,
+            ),
+            dispatcher=self.house.dispatcher,
+            workers=workers,
+            clock=self.house.clock,
+        )
+
+    async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        """Let the loop turn until the condition holds."""
+        for _ in range(2000):
+            if await condition():
+                return
+            await asyncio.sleep(0)
+        raise AssertionError("it never came to that")
+
+    async def until_running(self, count: int) -> None:
+        async def reached() -> bool:
+            return len(self.sandbox.calls) == count
+
+        await self.until(reached)
+
+    async def until_ended(self, job: Job) -> Job:
+        async def reached() -> bool:
+            return (await self.house.current(job)).state.terminal
+
+        await self.until(reached)
+        return await self.house.current(job)
+
+
+@pytest.fixture
+async def works() -> AsyncIterator[Works]:
+    made = Works()
+    yield made
+    await made.pool.stop(0)
+
+
+async def test_announced_work_is_done(works: Works) -> None:
+    works.pool.start()
+    await asyncio.sleep(0)
+    job = await works.house.submit()
+    assert (await works.until_ended(job)).state is State.SUCCEEDED
+
+
+async def test_work_from_before_the_start_is_done(works: Works) -> None:
+    job = await works.house.submit()
+    works.pool.start()
+    assert (await works.until_ended(job)).state is State.SUCCEEDED
+
+
+async def test_a_lost_hint_delays_work_but_does_not_lose_it(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(works.house.dispatcher, "announce", lambda: None)
+    works.pool.start()
+    job = await works.house.submit()
+    with works.house.bus.subscribe(job.id) as hints:
+        while not (await works.house.current(job)).state.terminal:
+            assert await hints.wait(5)
+
+
+async def test_no_more_jobs_run_than_there_are_workers(works: Works) -> None:
+    works.sandbox.act = hang
+    jobs = [await works.house.submit() for _ in range(3)]
+    works.pool.start()
+    await works.until_running(2)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert works.pool.busy == 2
+    assert len(works.sandbox.calls) == 2
+    await works.house.service.cancel("local", jobs[0].id)
+    await works.until_running(3)
+    assert works.pool.busy == 2
+
+
+async def test_a_stop_lets_jobs_end_within_the_grace_time(works: Works) -> None:
+    go_on = asyncio.Event()
+
+    async def act(child: Any) -> Any:
+        await go_on.wait()
+        return child.make("out.jpg")
+
+    works.sandbox.act = act
+    job = await works.house.submit()
+    works.pool.start()
+    await works.until_running(1)
+    stopping = asyncio.create_task(works.pool.stop(60))
+    later = await works.house.submit()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    go_on.set()
+    await stopping
+    assert (await works.house.current(job)).state is State.SUCCEEDED
+    assert (await works.house.current(later)).state is State.QUEUED
+
+
+async def test_a_stop_gives_back_what_does_not_end(works: Works) -> None:
+    works.sandbox.act = hang
+    job = await works.house.submit()
+    works.pool.start()
+    await works.until_running(1)
+    await works.pool.stop(0)
+    back = await works.house.current(job)
+    assert (back.state, back.attempt, back.tasks[0].attempts) == (State.QUEUED, 0, 0)
+    assert works.sandbox.killed == 1
+
+
+async def test_a_job_that_is_just_being_claimed_at_the_stop_is_given_back(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, committed = asyncio.Event(), asyncio.Event()
+    claim = works.house.store.claim
+
+    async def slow_claim(**given: Any) -> Job | None:
+        job = await claim(**given)
+        entered.set()
+        await committed.wait()
+        return job
+
+    monkeypatch.setattr(works.house.store, "claim", slow_claim)
+    job = await works.house.submit()
+    works.pool.start()
+    await entered.wait()
+    stopping = asyncio.create_task(works.pool.stop(0))
+    await asyncio.sleep(0)
+    committed.set()
+    await stopping
+    back = await works.house.current(job)
+    assert (back.state, back.attempt) == (State.QUEUED, 0)
+    assert works.sandbox.calls == []
+
+
+async def test_a_database_that_is_away_is_asked_again(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "POLL_SECONDS", 0.001)
+    claim, failures = works.house.store.claim, iter([Unavailable("away"), RuntimeError("a bug")])
+
+    async def shaky_claim(**given: Any) -> Job | None:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return await claim(**given)
+
+    monkeypatch.setattr(works.house.store, "claim", shaky_claim)
+    job = await works.house.submit()
+    works.pool.start()
+    with works.house.bus.subscribe(job.id) as hints:
+        while not (await works.house.current(job)).state.terminal:
+            assert await hints.wait(5)
+
+
+async def test_a_run_that_breaks_frees_its_slot(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    works = Works(workers=1)
+    settle, failures = works.house.leases.settle, iter([Unavailable("away")])
+
+    async def shaky_settle(job: Job) -> Job | None:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return await settle(job)
+
+    monkeypatch.setattr(works.house.leases, "settle", shaky_settle)
+    await works.house.submit()
+    second = await works.house.submit()
+    works.pool.start()
+    assert (await works.until_ended(second)).state is State.SUCCEEDED
+    await works.pool.stop(0)
+
+
+async def test_the_pool_is_well_while_its_loop_goes_round(works: Works) -> None:
+    assert not works.pool.well
+    works.pool.start()
+    await asyncio.sleep(0)
+    assert works.pool.well
+    works.house.clock.advance(60)
+    assert not works.pool.well
+    works.house.dispatcher.announce()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert works.pool.well
+    await works.pool.stop(0)
+    assert not works.pool.well
+
+
+async def test_a_pool_that_is_fully_at_work_is_well(works: Works) -> None:
+    works.sandbox.act = hang
+    for _ in range(2):
+        await works.house.submit()
+    works.pool.start()
+    await works.until_running(2)
+    works.house.clock.advance(3600)
+    assert works.pool.well
+
+
+# Housekeeping
+
+
+class Rounds:
+    """Duties that count how often they were done."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def duty(self, name: str, every: float, *, failing: bool = False) -> Duty:
+        async def run() -> int:
+            self.done.append(name)
+            if failing:
+                raise Unavailable("away")
+            return 7
+
+        return Duty(name=name, every=every, run=run)
+
+
+async def test_each_duty_has_its_rhythm() -> None:
+    rounds = Rounds()
+    keeping = Housekeeping([rounds.duty("often", 5), rounds.duty("seldom", 60)], clock=FakeClock())
+    assert await keeping.run_once(100.0) == {"often": 7, "seldom": 7}
+    assert await keeping.run_once(104.0) == {}
+    assert await keeping.run_once(105.0) == {"often": 7}
+    assert await keeping.run_once(160.0) == {"often": 7, "seldom": 7}
+
+
+async def test_a_duty_that_fails_is_done_again_and_stops_no_other() -> None:
+    rounds = Rounds()
+    keeping = Housekeeping([rounds.duty("ill", 5, failing=True), rounds.duty("well", 5)], clock=FakeClock())
+    assert await keeping.run_once(100.0) == {"well": 7}
+    await keeping.run_once(105.0)
+    assert rounds.done == ["ill", "well", "ill", "well"]
+
+
+async def test_the_rounds_begin_and_end() -> None:
+    began = asyncio.Event()
+
+    async def run() -> int:
+        began.set()
+        return 0
+
+    keeping = Housekeeping([Duty(name="d", every=60, run=run)], clock=FakeClock())
+    await keeping.stop()
+    keeping.start()
+    await began.wait()
+    await keeping.stop()
+
+
+async def test_a_clock_that_is_set_back_does_not_halt_the_duties() -> None:
+    rounds = Rounds()
+    keeping = Housekeeping([rounds.duty("rescue", 5)], clock=FakeClock())
+    await keeping.run_once(10_000.0)
+    await keeping.run_once(1_000.0)
+    assert rounds.done == ["rescue", "rescue"]
