@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, cast
 
 from convertd.errors import Expired
+from convertd.model.ids import new_token
 from convertd.storage.base import Blob, BlobReader, BlobWriter, StoredBlob
 
 
@@ -51,11 +52,11 @@ class FakeBlobs:
 
     async def adopt(self, path: Path, key: str) -> Blob:
         """As with a thread, a caller who is cancelled does not stop what is under way."""
-        return await asyncio.shield(asyncio.ensure_future(self._adopt(path, key)))
+        return await asyncio.shield(asyncio.ensure_future(self._adopt(path, key, self.adopting)))
 
-    async def _adopt(self, path: Path, key: str) -> Blob:
-        if self.adopting is not None:
-            await self.adopting.wait()
+    async def _adopt(self, path: Path, key: str, adopting: asyncio.Event | None) -> Blob:
+        if adopting is not None:
+            await adopting.wait()
         data = self.files.pop(str(path))
         self.stored[key] = data
         return Blob(size=len(data), sha256=hashlib.sha256(data).hexdigest())
@@ -85,7 +86,7 @@ class FakeBlobs:
     async def scratch(self) -> AsyncIterator[Path]:
         self.scratches += 1
         try:
-            yield cast("Any", self._path_type(f"/scratch-{self.scratches}"))
+            yield cast("Any", self._path_type(f"/scratch-{new_token()}"))
         finally:
             self.scratches -= 1
 
