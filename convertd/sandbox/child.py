@@ -122,7 +122,6 @@ def _settle(scratch: str) -> None:
 
 def _confine(errand: Errand, confinement: Confinement, pipe: int) -> None:
     """Give up all powers. The order matters: each step would forbid one before it."""
-    os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     others = limits.tasks_of_machine()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     if confinement.landlock_version:
@@ -133,6 +132,7 @@ def _confine(errand: Errand, confinement: Confinement, pipe: int) -> None:
     # Root keeps its way past file modes, so that data directories of other owners work; Landlock bounds it.
     kernel.keep_capabilities(1 << kernel.CAP_DAC_OVERRIDE if os.geteuid() == 0 else 0)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     if confinement.filters:
         seccomp.install(confinement.filters[errand.engine.processes])
     gc.enable()
