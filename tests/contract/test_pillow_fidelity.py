@@ -342,6 +342,16 @@ def test_rounding_to_hundredths_does_not_add_up(tmp_path: Path) -> None:
     assert delays(made) == [30, 40, 30, 30]
 
 
+@pytest.mark.parametrize(("target", "longest"), [("png", 700_000), ("gif", 655_350)])
+def test_very_long_delays_are_written_as_well_as_can_be(target: str, longest: int, tmp_path: Path) -> None:
+    first, *rest = frames(3)
+    path = save(
+        first, tmp_path / "a.webp", "webp", save_all=True, append_images=rest, duration=[700_001, 90, 90]
+    )
+    [(made, _)] = run(ENGINE, "convert", "webp", target, path, tmp_path / "out")
+    assert delays(made)[0] == longest
+
+
 def test_a_still_target_takes_the_first_frame_and_says_so(tmp_path: Path) -> None:
     path = animated("gif", tmp_path)
     assert close(convert(path, "jpg", tmp_path / "out").getpixel((4, 15)), RED)

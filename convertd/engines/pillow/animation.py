@@ -13,6 +13,7 @@ Frames = Iterator[tuple[Image.Image, int]]
 _HURRIED: Final = 10
 _UNHURRIED: Final = 100
 """Browsers show GIF frames of at most 10 ms for 100 ms; other formats would take the figure at its word."""
+_SIXTEEN_BITS: Final = 65_535
 
 
 class Sequence(Image.Image):
@@ -75,7 +76,10 @@ def retimed(frames: Frames, source: str, target: str) -> Frames:
     if target == "gif" and source != "gif":
         return _in_hundredths(frames)
     if source == "gif" and target != "gif":
-        return ((image, time if time > _HURRIED else _UNHURRIED) for image, time in frames)
+        frames = ((image, time if time > _HURRIED else _UNHURRIED) for image, time in frames)
+    if target == "png":
+        # Its delay is a fraction of two 16-bit numbers: beyond a minute only whole seconds surely fit.
+        return ((image, time if time <= _SIXTEEN_BITS else time // 1000 * 1000) for image, time in frames)
     return frames
 
 
@@ -84,6 +88,6 @@ def _in_hundredths(frames: Frames) -> Frames:
     due = shown = 0
     for image, time in frames:
         due += time
-        rounded = max(20, (due - shown + 5) // 10 * 10)
+        rounded = min(max(20, (due - shown + 5) // 10 * 10), _SIXTEEN_BITS * 10)
         shown += rounded
         yield image, rounded
