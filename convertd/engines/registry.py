@@ -160,7 +160,8 @@ class Registry:
     def _no_route(self, operation: str, source: str, target: str) -> str:
         targets = self.targets(operation, source)
         if targets:
-            return f"There is no way to {operation} {source} to {target}; possible targets: {', '.join(targets)}."
+            possible = ", ".join(targets)
+            return f"There is no way to {operation} {source} to {target}; possible targets: {possible}."
         others = sorted({op for op, src, _ in self.steps if src == source})
         if others:
             return f"There is no {operation} for {source}; it can: {', '.join(others)}."
