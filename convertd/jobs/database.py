@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -135,14 +135,15 @@ class Database:
         await self._writer
 
     async def close(self) -> None:
-        """Commit what is pending, then close."""
+        """Take no more, commit what is pending, then close."""
+        writer, self._writer = self._writer, None
         if self._pump is not None:
             await self._pump
-        if self._writer is not None:
-            await self._writer.close()
+        if writer is not None:
+            await writer.close()
         if self._reader is not None:
             self._reader.close()
-        self._writer = self._reader = None
+            self._reader = None
 
     def read(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
         """Rows of a query that is known to be short."""
@@ -152,6 +153,15 @@ class Database:
             return self._reader.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise _as_convertd_error(error) from error
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Within the context, which must not await, all reads see the same state of the database."""
+        self.read("BEGIN")
+        try:
+            yield
+        finally:
+            self.read("COMMIT")
 
     async def write(self, operation: Operation[T]) -> T:
         """Run ``operation`` in a transaction; when this returns, its effect is on the disk."""

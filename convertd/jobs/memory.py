@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from convertd.jobs.store import Cursor, Due, IdempotencyKey, Reservation, Rule
+from convertd.jobs.store import Cursor, Due, IdempotencyKey, Reservation, Rule, overtaken
 from convertd.model import job as rules
 from convertd.model.job import Artifact, Job, State
 
@@ -28,9 +28,12 @@ class MemoryStore:
         self._keys: dict[tuple[str, str], _Taken] = {}
 
     async def insert(self, job: Job, key: IdempotencyKey | None = None) -> None:
-        self._jobs[job.id] = job
         if key is not None:
+            taken = self._keys.get((key.account, key.key))
+            if taken is not None and taken.job_id is not None and taken.until > job.created_at:
+                raise overtaken()
             self._keys[key.account, key.key] = _Taken(key.expires_at, job.id, key.fingerprint)
+        self._jobs[job.id] = job
 
     async def get(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)

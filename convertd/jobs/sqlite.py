@@ -12,7 +12,7 @@ from msgspec.structs import asdict, replace
 
 from convertd.jobs import database
 from convertd.jobs.database import Database
-from convertd.jobs.store import Cursor, Due, IdempotencyKey, Reservation, Rule
+from convertd.jobs.store import Cursor, Due, IdempotencyKey, Reservation, Rule, overtaken
 from convertd.model import job as rules
 from convertd.model.job import Artifact, Failure, Job, State, Task
 
@@ -84,6 +84,17 @@ def _insert_job(connection: sqlite3.Connection, job: Job) -> None:
         _insert(connection, "tasks", {"job_id": job.id, "position": position} | _cells(task))
     for kind, artifacts in (("input", job.inputs), ("output", job.outputs)):
         _put_artifacts(connection, job.id, kind, (), artifacts)
+
+
+def _insert_key(connection: sqlite3.Connection, job: Job, key: IdempotencyKey) -> None:
+    sql = "SELECT 1 FROM idempotency_keys WHERE account = ? AND key = ? AND job_id IS NOT NULL AND until > ?"
+    if connection.execute(sql, (key.account, key.key, job.created_at)).fetchone() is not None:
+        raise overtaken()
+    connection.execute(
+        "INSERT OR REPLACE INTO idempotency_keys (account, key, job_id, fingerprint, until)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (key.account, key.key, job.id, key.fingerprint, key.expires_at),
+    )
 
 
 def _put_artifacts(
@@ -183,17 +194,14 @@ class SqliteStore:
         def operation(connection: sqlite3.Connection) -> None:
             _insert_job(connection, job)
             if key is not None:
-                connection.execute(
-                    "INSERT OR REPLACE INTO idempotency_keys (account, key, job_id, fingerprint, until)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    (key.account, key.key, job.id, key.fingerprint, key.expires_at),
-                )
+                _insert_key(connection, job, key)
 
         await self._db.write(operation)
 
     async def get(self, job_id: str) -> Job | None:
-        rows = self._db.read("SELECT * FROM jobs WHERE id = ?", job_id)
-        return self._with_parts(rows)[0] if rows else None
+        with self._db.snapshot():
+            rows = self._db.read("SELECT * FROM jobs WHERE id = ?", job_id)
+            return self._with_parts(rows)[0] if rows else None
 
     def _with_parts(self, rows: Sequence[sqlite3.Row]) -> list[Job]:
         tasks = "SELECT * FROM tasks WHERE job_id = ? ORDER BY position"
@@ -240,8 +248,9 @@ class SqliteStore:
                 f"{sql} AND (created_at, id) < (?, ?)",
                 (*parameters, after.created_at, after.id),
             )
-        rows = self._db.read(f"{sql} ORDER BY created_at DESC, id DESC LIMIT ?", *parameters, limit)
-        return self._with_parts(rows)
+        with self._db.snapshot():
+            rows = self._db.read(f"{sql} ORDER BY created_at DESC, id DESC LIMIT ?", *parameters, limit)
+            return self._with_parts(rows)
 
     async def due(self, what: Due, *, before: float, limit: int) -> list[str]:
         rows = self._db.read(

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from convertd.errors import IdempotencyInFlight
 from convertd.model.job import Artifact, Job, State
 
 Rule = Callable[[Job], Job | None]
@@ -44,6 +45,14 @@ class IdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float
 
 
+def overtaken() -> IdempotencyInFlight:
+    """The error for a request that outlasted its reservation, while another with its key got through."""
+    return IdempotencyInFlight(
+        "Another request with this Idempotency-Key made a job meanwhile; send it again to get the answer.",
+        retry_after=1,
+    )
+
+
 class Cursor(msgspec.Struct, frozen=True):
     """Where a listing goes on: after this job, newest first."""
 
@@ -55,7 +64,10 @@ class JobStore(Protocol):
     """Jobs as rows."""
 
     async def insert(self, job: Job, key: IdempotencyKey | None = None) -> None:
-        """Keep a new job and, in the same transaction, its idempotency key; durable on return."""
+        """Keep a new job and, in the same transaction, its idempotency key; durable on return.
+
+        Raises :class:`~convertd.errors.IdempotencyInFlight` where the key has made a job meanwhile.
+        """
 
     async def get(self, job_id: str) -> Job | None:
         """The job as last committed."""
