@@ -23,7 +23,12 @@ from convertd.errors import ConvertdError, EngineError, StorageFull, Unavailable
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 15.0
+_READ_BUSY_MILLISECONDS = 100
+"""Reads happen on the event loop; in WAL mode nothing but a repair makes them wait."""
 _GROUP = 64
+
+_OUR_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
+"""No outage that passes: the log must show them, and nobody should try again."""
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -105,6 +110,8 @@ def _in_one_transaction(connection: sqlite3.Connection, operations: Sequence[Ope
             try:
                 results.append(operation(connection))
             except Exception as error:
+                if not connection.in_transaction:
+                    raise  # a full or failing disk: SQLite has rolled back the whole group itself
                 connection.execute("ROLLBACK TO operation")
                 results.append(error)
             connection.execute("RELEASE operation")
@@ -131,6 +138,7 @@ class Database:
         """Open both connections."""
         self._reader = connect(self.path)
         self._reader.execute("PRAGMA query_only = ON")
+        self._reader.execute(f"PRAGMA busy_timeout = {_READ_BUSY_MILLISECONDS}")
         self._writer = _Writer(lambda: connect(self.path), 64)
         await self._writer
 
@@ -151,6 +159,8 @@ class Database:
             raise Unavailable("The database is closed.")
         try:
             return self._reader.execute(sql, parameters).fetchall()
+        except _OUR_FAULT:
+            raise
         except sqlite3.Error as error:
             raise _as_convertd_error(error) from error
 
@@ -173,6 +183,8 @@ class Database:
             self._pump = asyncio.create_task(self._drain(self._writer))
         try:
             return await future
+        except _OUR_FAULT:
+            raise
         except sqlite3.Error as error:
             raise _as_convertd_error(error) from error
 
