@@ -49,7 +49,7 @@ def frame_steps(
     if picture.interlaced:
         steps.append(("bwdif", "mode=send_frame:deint=interlaced"))
     if fps is not None:
-        steps.append(("fps", f"fps={fps}"))
+        steps.append(("fps", f"fps={fps}:eof_action=pass"))
     if picture.alpha and "a" not in pix_fmt:
         steps += [("format", "gbrap"), ("premultiply", "inplace=1")]
     width, height, aspect, scale = _sized(picture, size, even, steps)

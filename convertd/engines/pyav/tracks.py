@@ -11,6 +11,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import SubtitleSet
+from av.video.frame import PictureType
 
 from convertd.engines.base import Limits
 from convertd.engines.pyav.frames import FrameShaper, Placement, Window, ticks
@@ -176,6 +177,8 @@ class VideoTrack(_Decoder):
         if self._last is not None and pts <= self._last:
             return
         self._last = pts
+        # Else x264 would put a key frame wherever the source has one.
+        frame.pict_type = PictureType.NONE
         self._sink.mux(self._out.encode(frame))
 
     def _drain(self) -> None:

@@ -28,7 +28,7 @@ from convertd.engines.pyav.tracks import (
     Track,
     VideoTrack,
 )
-from convertd.engines.pyav.writing import Sink, add_copy, add_sound, add_video, copy_tags, created, encoding
+from convertd.engines.pyav.writing import Sink, add_copy, add_sound, add_video, copy_tags, created
 from convertd.errors import FileInvalid, InvalidRequest
 
 _CLEARLY_SHORT = 0.9
@@ -140,6 +140,7 @@ class _Loop:
         self._start = float(window.start)
         end = float(window.end) if window.end is not None else float(source.start) + (source.duration or 0)
         self._length = max(0.0, end - self._start)
+        self._limit = call.limits.seconds
         self._told = 0.0
         self._reached = 0.0
         self._broke = False
@@ -148,15 +149,15 @@ class _Loop:
         """Feed all packets to their tracks, then let the tracks finish."""
         self._leave_out_the_rest()
         main = [track for track in self._tracks.values() if not isinstance(track, CoverTrack | TextTrack)]
+        endless = self._window.end is None
         for packet in self._packets():
-            with encoding():
-                self._tracks[packet.stream_index].feed(packet)
+            # Before the track has it: a copied packet changes its stream and its clock.
             self._watch(packet)
-            if all(track.done for track in main):
+            self._tracks[packet.stream_index].feed(packet)
+            if not endless and all(track.done for track in main):
                 break
-        with encoding():
-            for track in self._tracks.values():
-                track.finish()
+        for track in self._tracks.values():
+            track.finish()
 
     def _leave_out_the_rest(self) -> None:
         for stream in self._container.streams:
@@ -179,13 +180,15 @@ class _Loop:
                 yield packet
 
     def _watch(self, packet: Packet[Any]) -> None:
-        if packet.dts is None:
+        time = packet.dts
+        if time is None:
             return
-        seconds = packet.dts * self._bases[packet.stream_index] - self._start
+        seconds = time * self._bases[packet.stream_index] - self._start
         if seconds <= self._reached:
             return
         self._reached = seconds
-        reading.check_seconds(seconds, self._call.limits)
+        if seconds > self._limit:
+            reading.check_seconds(seconds, self._call.limits)
         share = seconds / self._length if self._length else 0.0
         if share - self._told >= 0.005:
             self._told = min(share, 0.99)
