@@ -7,6 +7,7 @@ Sources: the formats' own specifications and the freedesktop.org shared MIME dat
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -129,14 +130,16 @@ def _transport_stream(head: bytes) -> str | None:
 
 
 def _mpeg_audio(head: bytes) -> str | None:
-    if head.startswith(b"ID3"):
-        return "mp3"
-    if len(head) < 4 or head[0] != 0xFF:
+    if len(head) < 4:
         return None
-    layer = head[1] & 0x06
+    if head.startswith(b"ID3") and head[3] < 0x10:
+        return "mp3"
+    if head[0] != 0xFF:
+        return None
     if head[1] & 0xF6 == 0xF0:
         return "aac"
-    frame_sync = head[1] & 0xE0 == 0xE0 and layer != 0
+    # Layers III and II; with I allowed, the byte order mark of UTF-16 would be a frame.
+    frame_sync = head[1] & 0xE0 == 0xE0 and head[1] & 0x06 in (0x02, 0x04)
     usable = head[2] & 0xF0 != 0xF0 and head[2] & 0x0C != 0x0C
     return "mp3" if frame_sync and usable else None
 
@@ -164,8 +167,7 @@ def _icon(head: bytes) -> str | None:
 
 
 def _netpbm(head: bytes) -> str | None:
-    is_netpbm = head[:1] == b"P" and head[1:2] in b"123456" and head[2:3] in (b" ", b"\n", b"\r", b"\t")
-    return "ppm" if is_netpbm and len(head) > 3 else None
+    return "ppm" if re.match(rb"P[1-6]\s+[0-9#]", head) else None
 
 
 def _pdf(head: bytes) -> str | None:
