@@ -312,9 +312,9 @@ def option_fields(kind: type[Options]) -> tuple[str, ...]:
 
 
 _UNITS: Final = {
-    "bits/s": re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmM])$"),
-    "bytes": re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMgG])i?[bB]$"),
-    "seconds": re.compile(r"^(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)$"),
+    "bits/s": re.compile(r"^(\d{1,15}(?:\.\d{1,15})?)\s*([kKmM])$"),
+    "bytes": re.compile(r"^(\d{1,15}(?:\.\d{1,15})?)\s*([kKmMgG])i?[bB]$"),
+    "seconds": re.compile(r"^(?:(\d{1,5}):)?(\d{1,2}):(\d{1,2}(?:\.\d{1,15})?)$"),
 }
 _POWERS: Final = {"k": 1, "m": 2, "g": 3}
 
@@ -349,7 +349,8 @@ def parse_options(kind: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
     for name, value in given.items():
         if name not in hints:
             allowed = ", ".join(option_fields(kind))
-            raise InvalidRequest(f"Unknown option {name!r}; allowed here: {allowed}.", field=name)
+            shown = name[:40]
+            raise InvalidRequest(f"Unknown option {shown!r}; allowed here: {allowed}.", field=shown)
         unit = _unit_of(hints[name])
         values[name] = _from_unit(unit, value) if unit and isinstance(value, str) else value
     try:
