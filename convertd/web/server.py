@@ -56,12 +56,16 @@ class Server:
         self._draining = False
         self.app = web.Application(middlewares=[self._errors])
         self.app.on_response_prepare.append(_name_server)
-        for route in routes:
-            self.app.router.add_route(
-                route.method, route.path, self._guarded(route), expect_handler=self._expect
-            )
+        self._add(routes)
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
+
+    def _add(self, routes: Iterable[Route]) -> None:
+        """Register the routes; whatever answers GET answers HEAD as well (RFC 9110, 9.1)."""
+        table = {(route.method, route.path): self._guarded(route) for route in routes}
+        heads = {("HEAD", path): handler for (method, path), handler in table.items() if method == "GET"}
+        for (method, path), handler in (heads | table).items():
+            self.app.router.add_route(method, path, handler, expect_handler=self._expect)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises ``OSError`` when the address cannot be had."""
