@@ -140,15 +140,16 @@ class Registry:
     def _plans(self, operation: str, source: str, target: str) -> list[Plan]:
         """Single steps first (higher fidelity before lower), then chains through a pivot."""
         direct = [Plan((step,)) for step in self.steps.get((operation, source, target), ())]
-        if direct or FORMATS[source].family not in _CHAINED_FAMILIES:
+        if FORMATS[source].family not in _CHAINED_FAMILIES:
             return direct
-        return [
+        chains = [
             Plan((first, second))
             for pivot in _PIVOTS
             if pivot not in (source, target)
             for first in self.steps.get((CONVERT, source, pivot), ())
             for second in self.steps.get((operation, pivot, target), ())
         ]
+        return direct + chains
 
     def _missing(self, operation: str, source: str, target: str, plan: Plan) -> str:
         lacking = next(step.engine for step in plan.steps if not self.availability[step.engine.name].ok)
