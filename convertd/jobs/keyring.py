@@ -32,7 +32,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+    # Header bytes that are no UTF-8 arrive as lone surrogates.
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 class Keyring:

@@ -90,7 +90,10 @@ def _given_key(request: web.BaseRequest) -> str | None:
 
 
 def _host_of(origin: str) -> str:
-    return urlsplit(origin).netloc.lower()
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def own_hosts(host: str, port: int, base_url: str) -> set[str]:
