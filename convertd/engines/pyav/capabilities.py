@@ -42,10 +42,8 @@ def _made_smaller() -> Iterator[Capability]:
                 operation=ops.COMPRESS, source=source, target=target, options=options.VideoCompress
             )
     for source in SOUND_SOURCES:
-        for target in ("mp3", "m4a", "aac", "opus", "ogg"):
-            yield Capability(
-                operation=ops.COMPRESS, source=source, target=target, options=options.SoundCompress
-            )
+        for target, kind in options.SMALL_SOUND.items():
+            yield Capability(operation=ops.COMPRESS, source=source, target=target, options=kind)
 
 
 def _trimmed() -> Iterator[Capability]:

@@ -125,7 +125,7 @@ CONTAINERS: Final[Mapping[str, Container]] = {
     "aac": Container(muxer="adts", copies_sound=frozenset(("aac",)), sound=("aac",)),
     "opus": Container(muxer="opus", copies_sound=frozenset(("opus",)), sound=("opus",)),
     "ogg": Container(
-        muxer="ogg", copies_sound=frozenset(("vorbis", "opus", "flac", "speex")), sound=("vorbis", "opus")
+        muxer="ogg", copies_sound=frozenset(("vorbis", "flac", "speex")), sound=("vorbis",)
     ),
     "flac": Container(muxer="flac", copies_sound=frozenset(("flac",)), sound=("flac",), covers=True),
     "wav": Container(

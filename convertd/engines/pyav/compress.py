@@ -24,7 +24,7 @@ _HEADERS: Final = 3_000
 """Bytes that a container takes besides the packets, at least."""
 _LEAST_VIDEO: Final = 24_000
 """Bits per second under which moving pictures are not worth looking at."""
-_LEAST_SOUND: Final = {"mp3": 8_000, "m4a": 16_000, "aac": 16_000, "opus": 6_000, "ogg": 6_000}
+_LEAST_SOUND: Final = {"mp3": 8_000, "m4a": 16_000, "aac": 16_000, "opus": 6_000}
 _CRAMPED: Final = 0.04
 """Bits a pixel under which a smaller picture looks better."""
 _SCALES: Final = (Fraction(1), Fraction(3, 4), Fraction(1, 2), Fraction(3, 8), Fraction(1, 4))
@@ -36,8 +36,6 @@ def compress(call: Call) -> list[Product]:
     assert isinstance(options, VideoCompress | SoundCompress)  # noqa: S101 - by capability
     source = describe_input(call)
     wishes = wishes_of(options, small=True, encode=True)
-    if isinstance(options, SoundCompress):
-        wishes = _sound_wishes(call, source, options, wishes)
     name = output_name(call.target)
     path = call.output_dir / name
     if options.target_bytes is None:
@@ -72,7 +70,7 @@ def _copied_bare(call: Call, source: Source, path: Path) -> bool:
     streams = [part for part in (plan.video, *plan.sounds) if part is not None]
     if not all(isinstance(part, Copied) for part in streams):
         return False
-    transcode(call, source, plan, path)
+    transcode(replace(call, report=lambda share: None), source, plan, path)
     return path.stat().st_size <= call.input.stat().st_size
 
 
@@ -200,17 +198,6 @@ def _reporting(call: Call, first: float, last: float) -> Call:
 # --- sound
 
 
-def _sound_wishes(call: Call, source: Source, options: SoundCompress, wishes: Wishes) -> Wishes:
-    """Ogg is made smaller as Opus, which the Ogg players of today take; Vorbis has one quality here."""
-    wishes = replace(wishes, audio_codec="opus" if call.target == "ogg" else None)
-    low = _LEAST_SOUND[call.target]
-    if options.audio_bitrate is not None and options.audio_bitrate < low:
-        raise InvalidRequest(f"'audio_bitrate' for {call.target} is at least {low}.", field="audio_bitrate")
-    if options.target_bytes is None:
-        return replace(wishes, audio_bitrate=options.audio_bitrate)
-    return replace(wishes, audio_bitrate=low)
-
-
 def _sound_down_to(
     call: Call, source: Source, target: int, wishes: Wishes, path: Path
 ) -> tuple[Plan, Outcome]:
@@ -241,6 +228,6 @@ def _at_rate(target: str, rate: int, wishes: Wishes) -> Wishes:
         rate = max(step for step in _MP3_STEPS if step * 1000 <= max(rate, 8000)) * 1000
         if rate < 32_000:
             return replace(wishes, audio_bitrate=rate, channels=1, sample_rate=16_000)
-    ceiling = {"opus": 256_000, "ogg": 256_000, "mp3": 320_000}.get(target, 320_000)
+    ceiling = {"opus": 256_000}.get(target, 320_000)
     narrow = rate < 40_000
     return replace(wishes, audio_bitrate=min(rate, ceiling), channels=1 if narrow else None)

@@ -248,6 +248,33 @@ class SoundCompress(ops.AudioCompress, frozen=True, kw_only=True):
             )
 
 
+class Mp3Compress(SoundCompress, frozen=True, kw_only=True):
+    """``compress`` a sound to ``mp3``."""
+
+    audio_bitrate: Mp3Bitrate | None = None
+
+
+class AacCompress(SoundCompress, frozen=True, kw_only=True):
+    """``compress`` a sound to ``m4a`` or ``aac``."""
+
+    audio_bitrate: AacBitrate | None = None
+
+
+class OpusCompress(SoundCompress, frozen=True, kw_only=True):
+    """``compress`` a sound to ``opus``."""
+
+    audio_bitrate: OpusBitrate | None = None
+
+
+SMALL_SOUND: Final[dict[str, type[Options]]] = {
+    "mp3": Mp3Compress,
+    "m4a": AacCompress,
+    "aac": AacCompress,
+    "opus": OpusCompress,
+}
+"""``compress`` of a sound, by target: where the size can be chosen, as FFmpeg's own Vorbis cannot."""
+
+
 class SoundTrim(Options, frozen=True, kw_only=True):
     """``trim`` a sound to the part from ``start`` that lasts ``duration`` (or ends at ``end``)."""
 

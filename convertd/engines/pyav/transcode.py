@@ -28,7 +28,7 @@ from convertd.engines.pyav.tracks import (
     Track,
     VideoTrack,
 )
-from convertd.engines.pyav.writing import Sink, add_copy, add_sound, add_video, copy_tags, created
+from convertd.engines.pyav.writing import Sink, add_copy, add_sound, add_video, copy_chapters, copy_tags, created
 from convertd.errors import FileInvalid, InvalidRequest
 
 _CLEARLY_SHORT = 0.9
@@ -94,6 +94,8 @@ def _tracks(
         out.disposition = Disposition.attached_pic
         tracks[index] = CoverTrack(out, sink)
     copy_tags(container, sink, pairs, plan.strip_metadata)
+    if not plan.strip_metadata:
+        copy_chapters(container, sink, window)
     return tracks
 
 

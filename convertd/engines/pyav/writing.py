@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
+from av.container.core import Chapter
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
 from convertd.engines.base import Limits
+from convertd.engines.pyav.frames import Window, ticks
 from convertd.engines.pyav.planned import Copied, EncodedSound, EncodedVideo
 from convertd.errors import ConvertdError, EngineError, LimitExceeded, StorageFull
 
@@ -155,6 +158,21 @@ def copy_tags(source: InputContainer, sink: Sink, pairs: list[tuple[Stream, Stre
         # Ogg keeps the tags of a sound file in its stream.
         tags = dict(pairs[0][0].metadata)
     sink.container.metadata.update({key: value for key, value in tags.items() if _untechnical(key)})
+
+
+def copy_chapters(source: InputContainer, sink: Sink, window: Window) -> None:
+    """Carry the chapters over that lie in ``window``, moved and cut with it."""
+    kept: list[Chapter] = []
+    for chapter in source.chapters():
+        base = chapter["time_base"] or Fraction(1, 1000)
+        shift = ticks(window.start, base)
+        first = max(0, chapter["start"] - shift)
+        last = chapter["end"] - shift
+        if window.end is not None:
+            last = min(last, ticks(window.end, base) - shift)
+        if first < last:
+            kept.append({**chapter, "start": first, "end": last, "time_base": base})
+    sink.container.set_chapters(kept)
 
 
 def _untechnical(key: str) -> bool:
