@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         process.stop()
     finally:
         process.dispose()
-    assert "Traceback" not in process.log, process.log
+    assert process.complaints == []
 
 
 @pytest.fixture

@@ -70,6 +70,11 @@ class ServerProcess:
         return self._log_file.read_text(errors="replace")
 
     @property
+    def complaints(self) -> list[str]:
+        """What it took for a fault of its own. A file's fault is told at a lower level, trace and all."""
+        return [line for line in self.log.splitlines() if " ERROR " in line or " CRITICAL " in line]
+
+    @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 

@@ -1,0 +1,138 @@
+"""Real files that nobody here wrote: each that has a route converts, each that is hostile ends typed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pytest
+
+from convertd.engines.registry import Registry, discover
+from convertd.errors import BY_CODE, ConvertdError
+from convertd.model.formats import FORMATS, HEAD_BYTES, Family, identify
+from convertd.model.operations import CONVERT
+from tests.support import samples
+from tests.support.api import ENDED, Api, Reply
+from tests.support.server import ServerProcess
+
+CORPUS = Path(os.environ["CONVERTD_CORPUS"]) if os.environ.get("CONVERTD_CORPUS") else None
+
+pytestmark = pytest.mark.skipif(CORPUS is None, reason="CONVERTD_CORPUS names no folder")
+
+TARGETS = {
+    Family.PICTURE: ("png", "jpg"),
+    Family.VIDEO: ("mp4", "gif", "mp3"),
+    Family.SOUND: ("mp3", "flac"),
+    Family.DOCUMENT: ("png",),
+}
+"""What is tried for each family; what has no route to one takes the next."""
+
+REGISTRY = Registry(discover(()))
+
+
+def files(*folders: str) -> list[Path]:
+    if CORPUS is None:
+        return []
+    return [path for folder in folders for path in sorted((CORPUS / folder).iterdir()) if path.is_file()]
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def routed() -> Iterable[tuple[Path, str]]:
+    """Each good file with up to two targets."""
+    for path in files("image", "audio", "video", "document"):
+        try:
+            source = identify(path.name, path.read_bytes()[:HEAD_BYTES])
+        except ConvertdError:
+            continue
+        possible = REGISTRY.targets(CONVERT, source.name)
+        wanted = TARGETS.get(source.family, ())
+        for target in [word for word in wanted if word in possible][:2]:
+            yield path, target
+
+
+ROUTED = list(routed())
+
+NEEDS_MORE = {
+    "document/encryption_openpassword.pdf": "file_invalid",
+    "document/corruptionOneByteMissing.pdf": None,
+    "audio/two_audio_tracks.mp4": None,
+    "video/webm.webm": None,
+    "video/mp4-with-audio.mp4": None,
+}
+"""Files that may fail, and with which code; ``None`` for any of the file's own fault."""
+
+
+def read_by_another(path: Path, target: str) -> None:
+    """A reader that is not the writer opens the file as what it should be."""
+    family = FORMATS[target].family
+    if family is Family.PICTURE and which("identify"):
+        out = subprocess.run(["identify", str(path)], capture_output=True, timeout=60, check=False)
+        assert out.returncode == 0, out.stderr
+        assert out.stdout
+    elif family in (Family.VIDEO, Family.SOUND) and which("ffprobe"):
+        command = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(path)]
+        out = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        assert out.returncode == 0, out.stderr
+        assert float(out.stdout) > 0
+    else:
+        pytest.skip("no independent reader is here")
+
+
+async def converted(api: Api, path: Path, target: str) -> Reply:
+    return await api.submit(path.read_bytes(), wait=30, to=target, filename=path.name)
+
+
+@pytest.mark.parametrize(("path", "target"), ROUTED, ids=[f"{name_of(p)}-{t}" for p, t in ROUTED])
+async def test_it_converts(api: Api, tmp_path: Path, path: Path, target: str) -> None:
+    reply = await converted(api, path, target)
+    job = await api.ended(reply.json["id"], seconds=120) if reply.status == 202 else reply.job(200)
+    if job["status"] == "failed" and name_of(path) in NEEDS_MORE:
+        assert job["error"]["code"] in (NEEDS_MORE[name_of(path)] or "file_invalid", "unsupported_format")
+        return
+    assert job["status"] == "succeeded", job["error"]
+    for output in job["outputs"][:3]:
+        result = tmp_path / output["name"]
+        result.write_bytes(await api.download(output))
+        read_by_another(result, target)
+
+
+HOSTILE = files("hostile")
+FILE_FAULTS = ("file_invalid", "unsupported_format", "limit_exceeded", "timeout", "engine_missing")
+
+
+@pytest.mark.parametrize("path", HOSTILE, ids=[path.name for path in HOSTILE])
+async def test_a_hostile_file_ends_typed_and_hurts_nobody(
+    api: Api, server: ServerProcess, path: Path
+) -> None:
+    target = "mp3" if path.suffix in (".mp3", ".wav") else "webm" if path.suffix == ".mp4" else "png"
+    target = "jpg" if path.suffix == ".png" else target
+    hostile, friendly = await asyncio.gather(
+        converted(api, path, target),
+        api.submit(samples.picture(), wait=30, to="webp", filename="a.png"),
+    )
+    assert friendly.job(200)["status"] == "succeeded"
+    if hostile.status >= 400:
+        assert hostile.any_problem()["code"] in FILE_FAULTS
+        return
+    job = await api.ended(hostile.json["id"], seconds=120)
+    print(path.name, job["status"], job["error"])
+    _check_end(job)
+    assert (await api.get("/readyz")).status == 200
+    assert server.process.poll() is None
+
+
+def _check_end(job: dict[str, Any]) -> None:
+    assert job["status"] in ENDED
+    if job["status"] == "failed":
+        assert job["error"]["code"] in BY_CODE
+        assert job["error"]["code"] in FILE_FAULTS, job["error"]
+    else:
+        assert all(output["bytes"] > 0 for output in job["outputs"])
