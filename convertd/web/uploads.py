@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import BodyPartReader, MultipartReader, web
@@ -15,6 +15,8 @@ from convertd.errors import FileInvalid, InvalidRequest, Timeout, TooLarge
 from convertd.model.formats import identify
 from convertd.model.job import Artifact
 from convertd.storage.base import BlobStore
+
+T = TypeVar("T")
 
 IDLE_SECONDS: Final = 60.0
 """A client that sends nothing for this long is cut off."""
@@ -116,6 +118,19 @@ class Intake:
             await self._guarded(self._file(received, "", name, request.content.readany), request)
             yield received
 
+    async def whole(self, request: web.Request, *, limit: int) -> bytes:
+        """A small body that is no file, of at most ``limit`` bytes."""
+        body = bytearray()
+
+        async def read() -> None:
+            while chunk := await _soon(request.content.readany()):
+                body.extend(chunk)
+                if len(body) > limit:
+                    raise self._too_large(limit)
+
+        await self._guarded(read(), request)
+        return bytes(body)
+
     @contextlib.asynccontextmanager
     async def _received(self, job_id: str) -> AsyncIterator[Received]:
         received = Received(job_id=job_id)
@@ -144,8 +159,7 @@ class Intake:
     async def _parts(self, reader: MultipartReader, received: Received, files: str) -> None:
         total = 0
         while True:
-            async with asyncio.timeout(IDLE_SECONDS):
-                part = await reader.next()
+            part = await _soon(reader.next())
             if part is None:
                 return
             if not isinstance(part, BodyPartReader):
@@ -178,11 +192,7 @@ class Intake:
         key = f"{received.job_id}-in-{len(received.files)}"
         shown = clean_name(name)
         async with self._blobs.writer() as writer:
-            while True:
-                async with asyncio.timeout(IDLE_SECONDS):
-                    chunk = await next_chunk()
-                if not chunk:
-                    break
+            while chunk := await _soon(next_chunk()):
                 await writer.write(chunk)
                 if writer.size > self._limits.file:
                     raise self._too_large(self._limits.file)
@@ -220,8 +230,14 @@ class Intake:
         return TooLarge(f"More than the {limit} bytes that this server accepts.")
 
 
+async def _soon(reading: Awaitable[T]) -> T:
+    """What the client sends next; raises ``TimeoutError`` if that takes too long."""
+    async with asyncio.timeout(IDLE_SECONDS):
+        return await reading
+
+
 def clean_name(name: str) -> str:
     """A client's file name as it is kept and shown: its last part, printable; never a path."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     printable = "".join(char for char in last if char.isprintable()).strip()
-    return printable[-_NAME_LENGTH:] or "upload"
+    return printable[-_NAME_LENGTH:] if printable.strip(".") else "upload"

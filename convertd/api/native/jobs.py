@@ -128,7 +128,8 @@ class JobHandlers:
         query = requests.query_fields(request)
         intake = self._services.intake
         if requests.is_json(request):
-            fields = [*query, *await requests.read_json(request)]
+            body = await intake.whole(request, limit=requests.JSON_BYTES)
+            fields = [*query, *requests.read_json(body)]
             yield Received(job_id=job_id), fields
         elif requests.is_multipart(request):
             async with intake.multipart(request, job_id, files=requests.FILE_PART) as received:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from convertd.engines.base import Fidelity
 from convertd.engines.registry import Registry
-from convertd.errors import InvalidRequest, TooLarge
+from convertd.errors import InvalidRequest
 from convertd.jobs.submission import TaskRequest, check_operation
 from convertd.model.formats import known_format
 from convertd.model.operations import CONVERT
@@ -19,7 +19,7 @@ from convertd.model.operations import CONVERT
 FILE_PART: Final = "file"
 MAX_WAIT: Final = 30.0
 
-_JSON_BYTES: Final = 1024 * 1024
+JSON_BYTES: Final = 1024 * 1024
 _METADATA_BYTES: Final = 8 * 1024
 _LATER: Final = {
     "callback_url": "Callbacks are not offered yet; poll the job, or wait with 'Prefer: wait=N'.",
@@ -125,7 +125,7 @@ def _fidelity(word: str | None) -> Fidelity:
 
 def _options(fields: Fields, single: dict[str, Any]) -> dict[str, Any]:
     """Options given one by one, and those of the ``options`` object."""
-    options = _object(single, "options", _JSON_BYTES)
+    options = _object(single, "options", JSON_BYTES)
     for name, value in fields:
         if name in _ONCE or name in _LATER or name in ("to", FILE_PART):
             continue
@@ -153,13 +153,8 @@ def _object(single: dict[str, Any], name: str, most: int) -> dict[str, Any]:
     return value
 
 
-async def read_json(request: web.Request) -> Fields:
+def read_json(body: bytes) -> Fields:
     """The fields of a JSON body."""
-    body = b""
-    while chunk := await request.content.readany():
-        body += chunk
-        if len(body) > _JSON_BYTES:
-            raise TooLarge(f"A JSON request has at most {_JSON_BYTES} bytes.")
     try:
         document = msgspec.json.decode(body)
     except msgspec.DecodeError as error:

@@ -1,0 +1,78 @@
+"""Connections that are too slow, against the whole server in this process with short patience."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from convertd import app
+from convertd.config import load
+from convertd.web import connections, server, uploads
+
+
+@pytest.fixture
+async def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(server, "KEEPALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.2)
+    config = load(None, {}, {"port": "0", "data_dir": str(tmp_path / "data")})
+    async with app.running(config) as started:
+        found = urlsplit(started.address).port
+        assert found is not None
+        yield found
+
+
+async def answer(port: int, *pieces: bytes) -> bytes:
+    """What comes back until the server closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(10):
+            received = b""
+            for number, piece in enumerate(pieces):
+                writer.write(piece)
+                if number < len(pieces) - 1:
+                    received += await reader.readuntil(b"}")
+            try:
+                return received + await reader.read()
+            except ConnectionResetError:
+                return received
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /jo", b"POST /jobs HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+async def test_a_head_that_never_ends_is_cut_off(port: int, begun: bytes) -> None:
+    assert await answer(port, begun) == b""
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nX-Slow: "])
+async def test_the_pause_between_requests_is_bounded(port: int, begun: bytes) -> None:
+    first = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+    assert (await answer(port, first, begun)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Length: 1000\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+        "Content-Length: 1000\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\nContent-Dis",
+        "Content-Length: 1000\r\nContent-Type: application/json\r\n\r\n{",
+    ],
+    ids=["length", "chunks", "form", "json"],
+)
+async def test_a_body_that_stands_still_is_cut_off(port: int, tmp_path: Path, head: str) -> None:
+    query = "" if "Content-Type" in head else "?to=webp&filename=a.png"
+    sent = f"POST /jobs{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n{head}"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent.encode())
+    async with asyncio.timeout(10):
+        got = await reader.readuntil(b"}")
+    writer.close()
+    assert got.startswith(b"HTTP/1.1 504"), got
+    assert b'"code":"timeout"' in got
+    assert list((tmp_path / "data" / "files" / "blobs").glob("*/*")) == []
