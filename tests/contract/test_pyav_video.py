@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ def convert(
 # --- copy or encode
 
 
-@pytest.mark.parametrize(("source", "target"), [("mov", "mp4"), ("mkv", "mp4"), ("ts", "mp4"), ("flv", "mov")])
+@pytest.mark.parametrize(
+    ("source", "target"), [("mov", "mp4"), ("mkv", "mp4"), ("ts", "mp4"), ("flv", "mov")]
+)
 def test_streams_that_fit_are_copied(tmp_path: Path, source: str, target: str) -> None:
     path = clips.video(tmp_path / f"a.{source}", options={"bf": "2"})
     result, product = convert(path, target, tmp_path)
@@ -66,7 +69,12 @@ def test_hevc_is_tagged_as_apple_wants(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("target", "codecs"),
-    [("mp4", ("h264", "aac")), ("mov", ("h264", "aac")), ("mkv", ("mpeg4", "mp2")), ("webm", ("vp9", "opus"))],
+    [
+        ("mp4", ("h264", "aac")),
+        ("mov", ("h264", "aac")),
+        ("mkv", ("mpeg4", "mp2")),
+        ("webm", ("vp9", "opus")),
+    ],
 )
 def test_what_does_not_fit_is_encoded(tmp_path: Path, target: str, codecs: tuple[str, str]) -> None:
     path = clips.video(tmp_path / "a.avi", "mpeg4", sounds=(("mp2", 2),))
@@ -74,14 +82,20 @@ def test_what_does_not_fit_is_encoded(tmp_path: Path, target: str, codecs: tuple
     assert (product.facts["video_codec"], product.facts["audio_codec"]) == codecs
 
 
-@pytest.mark.parametrize(("codec", "name"), [("h265", "hevc"), ("vp8", "vp8"), ("vp9", "vp9"), ("av1", "av1")])
+@pytest.mark.parametrize(
+    ("codec", "name"), [("h265", "hevc"), ("vp8", "vp8"), ("vp9", "vp9"), ("av1", "av1")]
+)
 def test_video_codec_is_chosen(tmp_path: Path, codec: str, name: str) -> None:
-    _, product = convert(clips.video(tmp_path / "a.mp4"), "mkv", tmp_path, video_codec=codec, preset="ultrafast")
+    _, product = convert(
+        clips.video(tmp_path / "a.mp4"), "mkv", tmp_path, video_codec=codec, preset="ultrafast"
+    )
     assert product.facts["video_codec"] == name
     assert product.facts["audio_codec"] == "aac"
 
 
-@pytest.mark.parametrize(("codec", "name"), [("mp3", "mp3"), ("opus", "opus"), ("flac", "flac"), ("vorbis", "vorbis")])
+@pytest.mark.parametrize(
+    ("codec", "name"), [("mp3", "mp3"), ("opus", "opus"), ("flac", "flac"), ("vorbis", "vorbis")]
+)
 def test_audio_codec_is_chosen_while_the_picture_is_copied(tmp_path: Path, codec: str, name: str) -> None:
     path = clips.video(tmp_path / "a.mp4")
     result, product = convert(path, "mkv", tmp_path, audio_codec=codec)
@@ -97,7 +111,9 @@ def test_codecs_that_the_container_cannot_hold_are_refused(tmp_path: Path) -> No
     with pytest.raises(InvalidRequest, match="one of copy, none, opus, vorbis") as refused:
         convert(path, "webm", tmp_path, audio_codec="aac")
     assert refused.value.field == "audio_codec"
-    with pytest.raises(InvalidRequest, match="webm cannot hold h264 video as it is; use video_codec vp9") as refused:
+    with pytest.raises(
+        InvalidRequest, match="webm cannot hold h264 video as it is; use video_codec vp9"
+    ) as refused:
         convert(path, "webm", tmp_path, video_codec="copy")
     assert refused.value.field == "video_codec"
     with pytest.raises(InvalidRequest, match="cannot hold aac sound as it is") as refused:
@@ -168,7 +184,7 @@ def test_fps_makes_the_rate_constant(tmp_path: Path) -> None:
     path = clips.video(tmp_path / "a.mkv", times=[0, 40, 80, 500, 517, 1000], options={"bf": "0"})
     result, product = convert(path, "mp4", tmp_path, fps=10)
     times = clips.shown_times(result)
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == pytest.approx([0.1] * (len(times) - 1))
+    assert [b - a for a, b in pairwise(times)] == pytest.approx([0.1] * (len(times) - 1))
     assert product.facts["fps"] == 10
     _, product = convert(path, "mp4", tmp_path, fps=29.97)
     assert product.facts["fps"] == 29.97
@@ -247,7 +263,9 @@ def test_odd_sizes_become_even(tmp_path: Path) -> None:
         ({"width": 128, "enlarge": True}, (128, 96)),
     ],
 )
-def test_size_fits_inside_and_keeps_the_ratio(tmp_path: Path, given: dict[str, Any], size: tuple[int, int]) -> None:
+def test_size_fits_inside_and_keeps_the_ratio(
+    tmp_path: Path, given: dict[str, Any], size: tuple[int, int]
+) -> None:
     _, product = convert(clips.video(tmp_path / "a.mp4"), "mp4", tmp_path, **given)
     assert (product.facts["width"], product.facts["height"]) == size
 
@@ -272,7 +290,9 @@ def test_pixels_that_are_not_square(tmp_path: Path) -> None:
 
 def test_frames_that_change_their_size_midway(tmp_path: Path) -> None:
     path = tmp_path / "a.ts"
-    parts = [clips.video(tmp_path / f"{i}.ts", size=size, sounds=()) for i, size in enumerate(((64, 48), (96, 48)))]
+    parts = [
+        clips.video(tmp_path / f"{i}.ts", size=size, sounds=()) for i, size in enumerate(((64, 48), (96, 48)))
+    ]
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     result, product = convert(path, "mp4", tmp_path, crf=30)
     assert (product.facts["width"], product.facts["height"]) == (64, 48)
@@ -320,7 +340,7 @@ def test_hdr_is_tone_mapped_and_told(tmp_path: Path) -> None:
     frame = clips.first_frame(result)
     assert (frame.color_primaries, frame.color_trc, frame.colorspace) == (1, 1, 1)
     assert any("tone-mapped" in note for note in product.notes)
-    # 120 of 255 in PQ is about 70 cd/m², a third of what a standard screen's white stands for; 235 is above it.
+    # In PQ 120 of 255 is some 70 cd/m², a third of what a standard screen calls white; 235 is above it.
     assert clips.luma(frame, 4, 30) > 145
     assert clips.luma(frame, 4, 4) > 245
 
@@ -413,7 +433,9 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """
 
 
-@pytest.mark.parametrize(("target", "codec"), [("mp4", "mov_text"), ("mov", "mov_text"), ("webm", "webvtt"), ("mkv", "subrip")])
+@pytest.mark.parametrize(
+    ("target", "codec"), [("mp4", "mov_text"), ("mov", "mov_text"), ("webm", "webvtt"), ("mkv", "subrip")]
+)
 def test_subtitles_are_kept_as_text(tmp_path: Path, target: str, codec: str) -> None:
     result, product = convert(subtitled(tmp_path / "a.mkv"), target, tmp_path)
     assert product.notes == ()

@@ -38,9 +38,7 @@ def tone(count: int, rate: int, channels: int, start: int = 0) -> av.AudioFrame:
     made.pts, made.time_base = start, Fraction(1, rate)
     samples = array.array("h")
     for i in range(start, start + count):
-        samples.extend(
-            int(9000 * math.sin(2 * math.pi * (440 + 55 * c) * i / rate)) for c in range(channels)
-        )
+        samples.extend(int(9000 * math.sin(2 * math.pi * (440 + 55 * c) * i / rate)) for c in range(channels))
     made.planes[0].update(samples.tobytes().ljust(made.planes[0].buffer_size, b"\0"))
     return made
 

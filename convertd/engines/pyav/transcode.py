@@ -28,7 +28,15 @@ from convertd.engines.pyav.tracks import (
     Track,
     VideoTrack,
 )
-from convertd.engines.pyav.writing import Sink, add_copy, add_sound, add_video, copy_chapters, copy_tags, created
+from convertd.engines.pyav.writing import (
+    Sink,
+    add_copy,
+    add_sound,
+    add_video,
+    copy_chapters,
+    copy_tags,
+    created,
+)
 from convertd.errors import FileInvalid, InvalidRequest
 
 _CLEARLY_SHORT = 0.9

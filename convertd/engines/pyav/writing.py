@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
-from av.container.core import Chapter
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
@@ -19,6 +19,9 @@ from convertd.engines.base import Limits
 from convertd.engines.pyav.frames import Window, ticks
 from convertd.engines.pyav.planned import Copied, EncodedSound, EncodedVideo
 from convertd.errors import ConvertdError, EngineError, LimitExceeded, StorageFull
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
 
 
 def failed(error: BaseException) -> ConvertdError:
