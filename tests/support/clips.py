@@ -143,6 +143,17 @@ def samples(path: Path, track: int = 0) -> int:
         return sum(f.samples for f in container.decode(audio=track))
 
 
+def pcm(path: Path) -> bytes:
+    """The decoded samples of the first audio track's first plane."""
+    with av.open(str(path)) as container:
+        return b"".join(bytes(f.planes[0])[: _size(f)] for f in container.decode(audio=0))
+
+
+def _size(heard: av.AudioFrame) -> int:
+    channels = 1 if heard.format.is_planar else heard.layout.nb_channels
+    return heard.samples * heard.format.bytes * channels
+
+
 def first_frame(path: Path) -> av.VideoFrame:
     """The first frame, decoded."""
     with av.open(str(path)) as container:

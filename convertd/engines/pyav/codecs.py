@@ -116,8 +116,9 @@ CONTAINERS: Final[Mapping[str, Container]] = {
     ),
     "mp3": Container(muxer="mp3", copies_sound=frozenset(("mp3",)), sound=("mp3",), covers=True),
     "m4a": Container(
-        muxer="ipod",
-        options=_FASTSTART,
+        # FFmpeg's own "ipod" muxer takes no covers.
+        muxer="mp4",
+        options={**_FASTSTART, "brand": "M4A "},
         copies_sound=frozenset(("aac", "alac")),
         sound=("aac",),
         covers=True,
