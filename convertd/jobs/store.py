@@ -96,7 +96,7 @@ class JobQueries(Protocol):
         ones for DEADLINE, ended ones for EXPIRY and REMOVAL."""
 
     async def waiting(self) -> int:
-        """How many jobs are queued."""
+        """How many jobs are queued; of a long queue as it was up to a second ago."""
 
     async def ahead_of(self, job: Job) -> int:
         """How many queued jobs will be claimed before this one."""

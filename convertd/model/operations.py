@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -306,6 +307,7 @@ class PdfText(Options, frozen=True, kw_only=True):
     pages: Pages | None = None
 
 
+@cache
 def option_fields(kind: type[Options]) -> tuple[str, ...]:
     """Names of the options in declaration order."""
     return tuple(field.name for field in msgspec.structs.fields(kind))
@@ -331,6 +333,13 @@ def _from_unit(unit: str, text: str) -> int | float | str:
     return int(float(match[1]) * base ** _POWERS[match[2].lower()])
 
 
+@cache
+def _units(kind: type[Options]) -> Mapping[str, str | None]:
+    """Each option's unit; looking at annotations takes longer than a small picture's whole request should."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: _unit_of(hints[name]) for name in option_fields(kind)}
+
+
 def _unit_of(hint: Any) -> str | None:
     for part in (hint, *get_args(hint)):
         for meta in getattr(part, "__metadata__", ()):
@@ -344,14 +353,14 @@ def parse_options(kind: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
 
     Raises :class:`InvalidRequest` that names the field and what is allowed.
     """
-    hints = get_type_hints(kind, include_extras=True)
+    units = _units(kind)
     values: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in hints:
+        if name not in units:
             allowed = ", ".join(option_fields(kind))
             shown = name[:40]
             raise InvalidRequest(f"Unknown option {shown!r}; allowed here: {allowed}.", field=shown)
-        unit = _unit_of(hints[name])
+        unit = units[name]
         values[name] = _from_unit(unit, value) if unit and isinstance(value, str) else value
     try:
         return msgspec.convert(values, kind, strict=False)

@@ -64,7 +64,8 @@ class Server:
         """Register the routes; whatever answers GET answers HEAD as well (RFC 9110, 9.1)."""
         table = {(route.method, route.path): self._guarded(route) for route in routes}
         heads = {("HEAD", path): handler for (method, path), handler in table.items() if method == "GET"}
-        for (method, path), handler in (heads | table).items():
+        # By path: aiohttp joins only neighbours into one resource, and tries resource after resource.
+        for (method, path), handler in sorted((heads | table).items(), key=lambda item: item[0][1]):
             self.app.router.add_route(method, path, handler, expect_handler=self._expect)
 
     async def start(self, host: str, port: int) -> int:
