@@ -75,6 +75,8 @@ def _faults_of_the_writer(target: Target) -> Iterator[None]:
     except (ConvertdError, MemoryError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system, such as a full disk, which the child passes on; a codec has no number
         raise EngineError(f"The {target.codec} could not be written.", detail=repr(error)) from error
 
 
