@@ -57,8 +57,11 @@ class MemoryStore:
     def _queued(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.state is State.QUEUED]
 
-    async def delete(self, job_id: str) -> None:
-        self._jobs.pop(job_id, None)
+    async def delete(self, job_id: str, *, ended_by: float) -> Job | None:
+        job = self._jobs.get(job_id)
+        if job is None or job.finished_at is None or job.finished_at > ended_by:
+            return None
+        return self._jobs.pop(job_id)
 
     async def version(self, job_id: str) -> tuple[int, str] | None:
         job = self._jobs.get(job_id)
@@ -99,11 +102,7 @@ class MemoryStore:
         return next((output for output in outputs if output.key == key), None)
 
     async def known(self, keys: Collection[str]) -> set[str]:
-        return set(keys) & set(await self.keys_of(list(self._jobs)))
-
-    async def keys_of(self, job_ids: Sequence[str]) -> list[str]:
-        jobs = (self._jobs[job_id] for job_id in job_ids if job_id in self._jobs)
-        return [blob.key for job in jobs for blob in (*job.inputs, *job.outputs) if not blob.gone]
+        return set(keys) & {key for job in self._jobs.values() for key in job.keys_kept}
 
     async def reserve(self, account: str, key: str, *, now: float, until: float) -> Reservation | None:
         taken = self._keys.get((account, key))

@@ -261,10 +261,15 @@ class SqliteStore:
 
         return await self._db.write(operation)
 
-    async def delete(self, job_id: str) -> None:
-        await self._db.write(
-            lambda connection: connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
-        )
+    async def delete(self, job_id: str, *, ended_by: float) -> Job | None:
+        def operation(connection: sqlite3.Connection) -> Job | None:
+            job = _load(connection, job_id)
+            if job is None or job.finished_at is None or job.finished_at > ended_by:
+                return None
+            connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+            return job
+
+        return await self._db.write(operation)
 
     async def version(self, job_id: str) -> tuple[int, str] | None:
         rows = self._db.read("SELECT version, account FROM jobs WHERE id = ?", job_id)
@@ -302,17 +307,11 @@ class SqliteStore:
         return Artifact(**_values(Artifact, rows[0])) if rows else None
 
     async def known(self, keys: Collection[str]) -> set[str]:
-        return set(self._keys_where("key", keys))
-
-    async def keys_of(self, job_ids: Sequence[str]) -> list[str]:
-        return self._keys_where("job_id", job_ids)
-
-    def _keys_where(self, column: str, values: Collection[str]) -> list[str]:
-        found: list[str] = []
-        for batch in _batches(values):
+        found: set[str] = set()
+        for batch in _batches(keys):
             marks = ", ".join("?" * len(batch))
-            sql = f"SELECT key FROM artifacts WHERE gone = 0 AND {column} IN ({marks})"  # noqa: S608
-            found += (row["key"] for row in self._db.read(sql, *batch))
+            sql = f"SELECT key FROM artifacts WHERE gone = 0 AND key IN ({marks})"  # noqa: S608
+            found.update(row["key"] for row in self._db.read(sql, *batch))
         return found
 
     async def reserve(self, account: str, key: str, *, now: float, until: float) -> Reservation | None:

@@ -7,7 +7,7 @@ Methods raise :class:`~convertd.errors.StorageFull` when the disk is full and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from typing import Protocol
 
@@ -78,8 +78,8 @@ class JobStore(Protocol):
     async def claim(self, *, now: float, token: str, lease_until: float) -> Job | None:
         """Hand the job that has waited longest to one caller; ``None`` when none is ready."""
 
-    async def delete(self, job_id: str) -> None:
-        """Remove the rows of a job; an unknown id is no error."""
+    async def delete(self, job_id: str, *, ended_by: float) -> Job | None:
+        """Remove the rows of a job that had ended by then, and return it as it was; else ``None``."""
 
 
 class JobQueries(Protocol):
@@ -106,9 +106,6 @@ class JobQueries(Protocol):
 
     async def known(self, keys: Collection[str]) -> set[str]:
         """Those of the blob keys that belong to a row whose file is not gone."""
-
-    async def keys_of(self, job_ids: Sequence[str]) -> list[str]:
-        """Blob keys of the jobs' artifacts whose files are not gone."""
 
 
 class IdempotencyStore(Protocol):

@@ -61,14 +61,15 @@ class Upkeep:
         now = self._ledger.clock()
         await self._ledger.store.forget(before=now)
         removed = 0
-        while ids := await self._ledger.store.due(
-            Due.REMOVAL, before=now - self._ledger.policy.keep_rows, limit=_SWEEP_BATCH
-        ):
-            keys = await self._ledger.store.keys_of(ids)
-            for job_id in ids:
-                await self._ledger.store.delete(job_id)
-            await self._blobs.delete(keys)
-            removed += len(ids)
+        before = now - self._ledger.policy.keep_rows
+        while ids := await self._ledger.store.due(Due.REMOVAL, before=before, limit=_SWEEP_BATCH):
+            gone = [
+                job for job_id in ids if (job := await self._ledger.store.delete(job_id, ended_by=before))
+            ]
+            await self._blobs.delete([key for job in gone for key in job.keys_kept])
+            removed += len(gone)
+            if len(gone) < len(ids):
+                break  # the rest was run again under us
         return removed
 
     async def sweep_strays(self) -> int:

@@ -121,6 +121,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         outputs = self.outputs_expire_at if any(not blob.gone for blob in self.outputs) else None
         return min((time for time in (inputs, outputs) if time is not None), default=None)
 
+    @property
+    def keys_kept(self) -> list[str]:
+        """Blob keys of its files that have not been deleted."""
+        return [blob.key for blob in (*self.inputs, *self.outputs) if not blob.gone]
+
     def outputs_of(self, task: int) -> list[int]:
         """Indices of the outputs that the task made."""
         return [index for index, output in enumerate(self.outputs) if output.task == task]

@@ -214,16 +214,6 @@ async def test_waiting_ends_with_its_time(house: House) -> None:
     assert await house.service.wait_terminal(job, 0) == job
 
 
-async def test_a_job_that_is_removed_ends_the_waiting(house: House) -> None:
-    job = await house.submit()
-    waiting = asyncio.create_task(house.service.wait_terminal(job, 60))
-    await asyncio.sleep(0)
-    await house.store.delete(job.id)
-    house.bus.publish(job.id)
-    with pytest.raises(NotFound):
-        await waiting
-
-
 # Cancelling and retrying
 
 
