@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
 
+from convertd.app import open_keyring
 from tests.e2e.conftest import Start
 from tests.support import samples
 from tests.support.api import Api
@@ -15,10 +17,16 @@ from tests.support.server import ServerProcess, convertd
 PNG = samples.picture()
 
 
-def create_key(data_dir: Path, name: str, *more: str) -> str:
+def create_key_by_command(data_dir: Path, name: str, *more: str) -> str:
     ended = convertd("keys", "create", name, "--data-dir", str(data_dir), *more)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()[-1]
+
+
+def create_key(data_dir: Path, name: str, account: str | None = None) -> str:
+    """The same without the half second that the command takes to start."""
+    with open_keyring(data_dir) as keyring:
+        return keyring.create(name, account=account, now=time.time())
 
 
 def revoke_key(data_dir: Path, name: str) -> None:
@@ -94,7 +102,7 @@ class TestKeys:
         server = start()
         api = Api(session, server.url)
         assert (await api.get("/jobs")).status == 200
-        key = create_key(server.data_dir, "laptop")
+        key = create_key_by_command(server.data_dir, "laptop")
         reply = await api.get("/jobs")
         assert "Authorization" in reply.problem(401, "unauthorized")["detail"]
         assert reply.headers["WWW-Authenticate"].startswith("Bearer")
@@ -153,8 +161,8 @@ class TestKeys:
             server.dispose()
 
     def test_they_are_listed_but_not_shown(self, tmp_path: Path) -> None:
-        key = create_key(tmp_path / "data", "laptop")
-        create_key(tmp_path / "data", "phone", "--account", "me")
+        key = create_key_by_command(tmp_path / "data", "laptop")
+        create_key_by_command(tmp_path / "data", "phone", "--account", "me")
         revoke_key(tmp_path / "data", "phone")
         listed = convertd("keys", "list", "--data-dir", str(tmp_path / "data")).stdout
         laptop, phone = listed.splitlines()
@@ -178,7 +186,7 @@ async def test_accounts_do_not_see_each_other(start: Start, session: ClientSessi
     server = start()
     ann = with_key(session, server, create_key(server.data_dir, "ann"))
     bob = with_key(session, server, create_key(server.data_dir, "bob"))
-    second = with_key(session, server, create_key(server.data_dir, "ann-2", "--account", "ann"))
+    second = with_key(session, server, create_key(server.data_dir, "ann-2", "ann"))
     job = (await ann.submit(PNG, to="webp", filename="a.png", key="k", wait=30)).job(200)
 
     (await bob.get(f"/jobs/{job['id']}")).problem(404, "not_found")
