@@ -106,8 +106,7 @@ def _video_down_to(
         video_bitrate=int(total - sound),
         audio_bitrate=_per_track(source, sound),
     )
-    plan = _fitted(call, source, wishes)
-    return _until_small_enough(call, source, plan, path, options.target_bytes)
+    return _until_small_enough(call, source, wishes, path, options.target_bytes)
 
 
 def _share_of_sound(source: Source, options: VideoCompress, total: float) -> float:
@@ -143,26 +142,35 @@ def _fitted(call: Call, source: Source, wishes: Wishes) -> Plan:
 
 
 def _until_small_enough(
-    call: Call, source: Source, plan: Plan, path: Path, target: int
+    call: Call, source: Source, wishes: Wishes, path: Path, target: int
 ) -> tuple[Plan, Outcome]:
-    stats = call.output_dir / "passes"
-    stats.mkdir()
+    size = 0
+    for attempt in range(_ATTEMPTS):
+        plan = _fitted(call, source, wishes)
+        share = 0.99 / _ATTEMPTS
+        outcome = _encode(_reporting(call, attempt * share, (attempt + 1) * share), source, plan, path)
+        size = path.stat().st_size
+        if size <= target:
+            return plan, outcome
+        wishes = _with_less(wishes, plan, target / size)
+    raise LimitExceeded(
+        f"The video cannot be brought down to {target} bytes; the smallest result had {size}."
+    )
+
+
+def _encode(call: Call, source: Source, plan: Plan, path: Path) -> Outcome:
+    """In two passes where the encoder has them."""
+    folder = call.output_dir / "passes"
+    folder.mkdir()
     try:
-        two_passes = _in_two_passes(plan, stats)
-        if two_passes is not None:
-            first, plan = two_passes
-            transcode(_reporting(call, 0.0, 0.4), source, first, stats / "discarded")
-        for attempt in range(_ATTEMPTS):
-            outcome = transcode(_reporting(call, 0.4 + 0.1 * attempt, 0.9), source, plan, path)
-            size = path.stat().st_size
-            if size <= target:
-                return plan, outcome
-            plan = _with_less(plan, target / size)
-        raise LimitExceeded(
-            f"The video cannot be brought down to {target} bytes; the smallest result had {size}."
-        )
+        passes = _in_two_passes(plan, folder)
+        if passes is None:
+            return transcode(call, source, plan, path)
+        first, second = passes
+        transcode(_reporting(call, 0.0, 0.4), source, first, folder / "discarded")
+        return transcode(_reporting(call, 0.4, 1.0), source, second, path)
     finally:
-        shutil.rmtree(stats)
+        shutil.rmtree(folder)
 
 
 def _in_two_passes(plan: Plan, folder: Path) -> tuple[Plan, Plan] | None:
@@ -182,12 +190,17 @@ def _in_two_passes(plan: Plan, folder: Path) -> tuple[Plan, Plan] | None:
     return first, replace(plan, video=replace(video, options=options, number=2))
 
 
-def _with_less(plan: Plan, ratio: float) -> Plan:
-    """``plan`` with the picture's bit rate cut by more than the overshoot."""
+def _with_less(wishes: Wishes, plan: Plan, ratio: float) -> Wishes:
+    """``wishes`` with the bit rate cut by more than the overshoot, and a smaller picture if that was large.
+
+    An encoder that misses by much is at its coarsest already.
+    """
     video = plan.video
     assert isinstance(video, EncodedVideo)  # noqa: S101 - by _video_down_to()
     rate = max(_LEAST_VIDEO // 2, int(video.bit_rate * ratio * 0.95))
-    return replace(plan, video=replace(video, bit_rate=rate))
+    if ratio > 0.85:
+        return replace(wishes, video_bitrate=rate)
+    return replace(wishes, video_bitrate=rate, width=max(16, int(video.width * 0.7)), height=None)
 
 
 def _reporting(call: Call, first: float, last: float) -> Call:

@@ -7,7 +7,7 @@ from convertd.engines.pyav import reading
 from convertd.engines.pyav.codecs import CONTAINERS
 from convertd.engines.pyav.facts import facts_of
 from convertd.engines.pyav.plan import plan_sound, plan_video
-from convertd.engines.pyav.planned import Plan, Wishes, wishes_of
+from convertd.engines.pyav.planned import EncodedVideo, Plan, Wishes, wishes_of
 from convertd.engines.pyav.source import Picture, Source
 from convertd.engines.pyav.transcode import remarks, transcode
 from convertd.model.formats import FORMATS
@@ -36,7 +36,10 @@ def make_plan(call: Call, source: Source, wishes: Wishes) -> Plan:
         return reading.first_picture(call.input, call.source, index, call.limits)
 
     if CONTAINERS[call.target].video:
-        return plan_video(source, call.target, wishes, look)
+        plan = plan_video(source, call.target, wishes, look)
+        if isinstance(plan.video, EncodedVideo):
+            reading.check_pixels(plan.video.width, plan.video.height, call.limits)
+        return plan
     return plan_sound(source, call.target, wishes)
 
 

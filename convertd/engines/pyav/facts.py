@@ -8,11 +8,14 @@ from typing import Any
 import av
 
 from convertd.engines.pyav.reading import sensible_rate
-from convertd.errors import EngineError
+from convertd.errors import FileInvalid
 
 
 def facts_of(path: Path) -> dict[str, Any]:
-    """Width, height, fps, duration (seconds), codecs, channels, sample_rate and bitrate, as applicable."""
+    """Width, height, fps, duration (seconds), codecs, channels, sample_rate and bitrate, as applicable.
+
+    Raises :class:`FileInvalid` where so little was copied or decoded that no player would take it.
+    """
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             facts: dict[str, Any] = {}
@@ -24,7 +27,7 @@ def facts_of(path: Path) -> dict[str, Any]:
             _sound_facts(container, facts)
             return facts
     except av.FFmpegError as error:
-        raise EngineError("The result cannot be read back.", detail=str(error)) from error
+        raise FileInvalid("Too little of the file can be decoded for a result.", detail=str(error)) from error
 
 
 def _picture_facts(container: av.container.InputContainer, facts: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -48,59 +47,51 @@ def picture(call: Call) -> list[Product]:
 
 def frame_at(path: Path, source: str, seconds: float, limits: Limits) -> tuple[av.VideoFrame, Picture]:
     """The frame that stands at ``seconds``, the last one where the video is shorter, and what it is like."""
-    with reading.opened(path, source, limits) as container:
-        description = reading.describe(container, source)
-        stream = container.streams[main_video(description).index]
-        assert isinstance(stream, av.VideoStream)  # noqa: S101 - by main_video()
-        reading.prepare(stream, limits)
-        start = description.start
-        frame = None
-        for wanted in _attempts(seconds, description.duration):
-            frame = _decode_to(container, stream, start + Fraction(wanted), source)
+    aim: float | None = seconds
+    while True:
+        with reading.opened(path, source, limits) as container:
+            description = reading.describe(container, source)
+            if aim is not None and description.duration is not None:
+                aim = min(aim, description.duration)
+            stream = container.streams[main_video(description).index]
+            assert isinstance(stream, av.VideoStream)  # noqa: S101 - by main_video()
+            reading.prepare(stream, limits)
+            sought = aim is not None and _seek(container, source, description.start, aim)
+            frame = _decode_to(container, stream, description.start + Fraction(seconds), sought=sought)
             if frame is not None:
-                break
-        if frame is None:
+                reading.check_pixels(frame.width, frame.height, limits)
+                return frame, reading.picture_of(frame, stream)
+        if not sought:
             raise FileInvalid(f"No frame of the video in this {source} file can be decoded.")
-        reading.check_pixels(frame.width, frame.height, limits)
-        return frame, reading.picture_of(frame, stream)
+        # Nothing before the end, or too late a place: earlier, then from the beginning.
+        aim = aim - _MARGIN * 3 if aim is not None and aim > _MARGIN * 3 else None
 
 
-def _attempts(seconds: float, duration: float | None) -> Iterator[float]:
-    """Times to look at: the wanted one, shortly before the end where it is past it, and the beginning."""
-    if duration is None or seconds < duration:
-        yield seconds
-    else:
-        yield max(0.0, duration - 0.001)
-        yield max(0.0, duration - 10.0)
-    if seconds > 0:
-        yield 0.0
+def _seek(container: InputContainer, source: str, start: Fraction, seconds: float) -> bool:
+    """Move to the key frame at or before ``seconds`` from ``start``; whether that was tried and done."""
+    aim = seconds - _MARGIN if source in _SEEKS_BY_SCAN else seconds
+    if aim <= 0:
+        return False
+    try:
+        container.seek(int((start + Fraction(aim)) * 1_000_000), backward=True)
+    except (av.FFmpegError, OSError):
+        return False
+    return True
 
 
 def _decode_to(
-    container: InputContainer, stream: av.VideoStream, time: Fraction, source: str
+    container: InputContainer, stream: av.VideoStream, time: Fraction, *, sought: bool
 ) -> av.VideoFrame | None:
-    """The last frame not after ``time``, else the first one there is."""
-    base = stream.time_base or Fraction(1, 1000)
-    wanted = int(time / base)
-    if source != "gif":
-        aim = time - Fraction(_MARGIN) if source in _SEEKS_BY_SCAN else time
-        _seek(container, stream, max(int(aim / base), stream.start_time or 0))
+    """The last frame not after ``time``, or the first there is; ``None`` where a seek went too far."""
+    wanted = time / (stream.time_base or Fraction(1, 1000))
     best: av.VideoFrame | None = None
     for frame in reading.decoded(container, stream):
         if frame.pts is not None and frame.pts > wanted:
-            return best or frame
+            return best if best is not None or sought else frame
         best = frame
         if frame.pts is not None and frame.duration and frame.pts + frame.duration > wanted:
             return frame
     return best
-
-
-def _seek(container: InputContainer, stream: av.VideoStream, ticks: int) -> None:
-    """To the key frame at or before ``ticks``; where FFmpeg cannot seek, reading starts from here."""
-    try:
-        container.seek(ticks, stream=stream, backward=True)
-    except (av.FFmpegError, OSError):
-        return
 
 
 def scaled_size(

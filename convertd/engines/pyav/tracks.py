@@ -66,9 +66,13 @@ class CopiedTrack:
         if packet.dts is not None:
             packet.dts -= self._shift
             self._keep_order(packet)
-        self.pieces += 1
         packet.stream = self._out
-        self._sink.mux((packet,))
+        try:
+            self._sink.mux((packet,))
+        except (av.InvalidDataError, av.ArgumentError):
+            self.damaged += 1
+        else:
+            self.pieces += 1
 
     def _too_early(self, packet: Packet[Any]) -> bool:
         if self._first is None:

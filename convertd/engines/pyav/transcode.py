@@ -69,6 +69,11 @@ def transcode(call: Call, source: Source, plan: Plan, path: Path, window: Window
             raise cut_off(call.source)
         with created(path, plan.container.muxer, dict(plan.container.options), call.limits) as sink:
             tracks = _tracks(container, plan, span, sink, call)
+            try:
+                sink.container.start_encoding()
+            except av.InvalidDataError as error:
+                # The headers of a copied stream, which no encoder of ours wrote.
+                raise reading.unreadable(call.source, error) from error
             if span.cut:
                 seek_before(container, call.source, span.start)
             loop = _Loop(container, source, tracks, span, call)
