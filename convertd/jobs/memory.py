@@ -61,6 +61,7 @@ class MemoryStore:
         job = self._jobs.get(job_id)
         if job is None or job.finished_at is None or job.finished_at > ended_by:
             return None
+        self._drop([key for key, taken in self._keys.items() if taken.job_id == job_id])
         return self._jobs.pop(job_id)
 
     async def version(self, job_id: str) -> tuple[int, str] | None:

@@ -90,4 +90,5 @@ CREATE INDEX jobs_expiry ON jobs (next_expiry) WHERE next_expiry IS NOT NULL;
 CREATE INDEX jobs_removal ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_pages ON jobs (account, created_at DESC, id DESC);
 CREATE INDEX jobs_pages_by_state ON jobs (account, state, created_at DESC, id DESC);
+CREATE INDEX idempotency_jobs ON idempotency_keys (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX idempotency_until ON idempotency_keys (until);

@@ -267,6 +267,7 @@ class SqliteStore:
             if job is None or job.finished_at is None or job.finished_at > ended_by:
                 return None
             connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+            connection.execute("DELETE FROM idempotency_keys WHERE job_id = ?", (job_id,))
             return job
 
         return await self._db.write(operation)

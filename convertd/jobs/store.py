@@ -79,7 +79,7 @@ class JobStore(Protocol):
         """Hand the job that has waited longest to one caller; ``None`` when none is ready."""
 
     async def delete(self, job_id: str, *, ended_by: float) -> Job | None:
-        """Remove the rows of a job that had ended by then, and return it as it was; else ``None``."""
+        """Remove rows and key of a job that had ended by then, and return it as it was; else ``None``."""
 
 
 class JobQueries(Protocol):

@@ -327,6 +327,15 @@ async def test_outputs_are_found_by_key_but_inputs_are_not(store: Store) -> None
     assert await store.output("nothing") is None
 
 
+async def test_a_deleted_job_takes_its_idempotency_key_along(store: Store) -> None:
+    job = finished(make_job(), output="out")
+    key = IdempotencyKey(account=job.account, key="k", fingerprint="f", expires_at=NOW + 1000)
+    await store.reserve(job.account, "k", now=NOW, until=NOW + 10)
+    await store.insert(job, key)
+    assert await store.delete(job.id, ended_by=NOW + 1000) is not None
+    assert await store.reserve(job.account, "k", now=NOW, until=NOW + 10) is None
+
+
 async def test_a_job_that_has_not_ended_by_then_is_not_deleted(store: Store) -> None:
     job, ended = make_job(), finished(make_job(), output="out")
     assert ended.finished_at is not None

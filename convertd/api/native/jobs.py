@@ -15,7 +15,7 @@ from convertd.api.dialect import Services
 from convertd.api.native import requests
 from convertd.api.native.requests import Fields, Wanted
 from convertd.api.native.views import job_view
-from convertd.errors import InvalidRequest, from_code
+from convertd.errors import Conflict, InvalidRequest, from_code
 from convertd.jobs.store import Cursor
 from convertd.jobs.submission import Submission
 from convertd.model.formats import FORMATS
@@ -60,6 +60,10 @@ class JobHandlers:
         job = await self._jobs.wait_terminal(job, requests.MAX_WAIT if wait is None else wait)
         if job.error is not None:
             raise from_code(job.error.code, job.error.message)
+        if job.state is State.CANCELLED:
+            raise Conflict(
+                "The job was cancelled before it had a result; POST its retry link to run it again."
+            )
         if job.state is not State.SUCCEEDED or len(job.outputs) != 1:
             return await self._created(request, job, status=202, replayed=replayed, waited=wait)
         output = await self._jobs.output(job.outputs[0].key)
