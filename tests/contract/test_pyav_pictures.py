@@ -13,7 +13,7 @@ from PIL import Image
 from convertd.engines.base import Product
 from convertd.engines.pyav import ENGINE
 from convertd.errors import FileInvalid, InvalidRequest, LimitExceeded
-from tests.contract.test_pyav_video import transparent
+from tests.contract.test_pyav_video import hdr, transparent
 from tests.support import clips
 from tests.support.engines import run
 
@@ -100,13 +100,26 @@ def test_transparency_of_a_frame(tmp_path: Path) -> None:
     result, _ = call("convert", path, "png", tmp_path)
     with Image.open(result) as image:
         assert image.mode == "RGBA"
-        assert [image.getpixel(at)[3] for at in ((4, 4), (28, 28))] == [255, 0]  # type: ignore[index]
+        assert image.getpixel((4, 4)) == (255, 255, 255, 255)
+        assert image.getpixel((28, 28))[3] == 0  # type: ignore[index]
     result, _ = call("convert", path, "jpg", tmp_path, background="#00f")
     with Image.open(result) as image:
         red, green, blue = image.getpixel((28, 28))  # type: ignore[misc]
         assert red < 20
         assert green < 20
         assert blue > 235
+
+
+def test_the_brightness_of_a_frame(tmp_path: Path) -> None:
+    """White is 235 in studio range, 255 in full range and far above a screen's white in PQ."""
+    studio = clips.video(tmp_path / "a.mp4", sounds=())
+    full = clips.video(tmp_path / "b.mov", "mjpeg", pix_fmt="yuvj420p", sounds=(), options={"q": "2"})
+    for path, dark in ((studio, 90), (full, 90), (hdr(tmp_path / "c.mkv"), 94)):
+        result, _ = call("convert", path, "png", tmp_path)
+        with Image.open(result) as image:
+            found = [image.convert("L").getpixel(at) for at in ((4, 4), (50, 4))]
+        white = 255 if path.suffix == ".mkv" else 235
+        assert found == pytest.approx([white, dark], abs=5), path.name
 
 
 def test_quality_of_a_frame(tmp_path: Path) -> None:

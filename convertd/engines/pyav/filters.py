@@ -50,10 +50,10 @@ def frame_steps(
         steps.append(("bwdif", "mode=send_frame:deint=interlaced"))
     if fps is not None:
         steps.append(("fps", f"fps={fps}:eof_action=pass"))
-    if picture.alpha and "a" not in pix_fmt:
+    if picture.alpha and not pix_fmt.endswith("a") and "yuva" not in pix_fmt:
         steps += [("format", "gbrap"), ("premultiply", "inplace=1")]
     width, height, aspect, scale = _sized(picture, size, even, steps)
-    colour, conversion = _coloured(picture, keep_hdr)
+    colour, conversion = _coloured(picture, pix_fmt, keep_hdr)
     if scale or conversion or pix_fmt != picture.pix_fmt:
         arguments = [*scale, "flags=bicubic", *conversion]
         steps += [("scale", ":".join(arguments)), ("format", pix_fmt)]
@@ -85,20 +85,15 @@ def _even(side: int) -> int:
     return max(2, side - side % 2)
 
 
-def _coloured(picture: Picture, keep_hdr: bool) -> tuple[Colour, list[str]]:
+def _coloured(picture: Picture, pix_fmt: str, keep_hdr: bool) -> tuple[Colour, list[str]]:
     """The colour that comes out, and the scaler's arguments that make it so."""
     colour = picture.colour
-    if picture.rgb or picture.alpha:
-        bt709 = Colour(primaries=_BT709, transfer=_BT709, matrix=_BT709, range=_TV_RANGE)
-        return bt709, ["out_color_matrix=bt709", "out_range=tv"]
-    if colour.hdr and not keep_hdr:
-        bt709 = Colour(primaries=_BT709, transfer=_BT709, matrix=_BT709, range=_TV_RANGE)
-        return bt709, [
-            "out_primaries=bt709",
-            "out_transfer=bt709",
-            "out_color_matrix=bt709",
-            "out_range=tv",
-        ]
+    bt709 = Colour(primaries=_BT709, transfer=_BT709, matrix=_BT709, range=_TV_RANGE)
+    mapped = ["out_primaries=bt709", "out_transfer=bt709"] if colour.hdr and not keep_hdr else []
+    if pix_fmt.startswith(("rgb", "bgr")):
+        return bt709, mapped
+    if picture.rgb or mapped:
+        return bt709, [*mapped, "out_color_matrix=bt709", "out_range=tv"]
     if colour.range == FULL_RANGE:
         return replace(colour, range=_TV_RANGE), ["in_range=pc", "out_range=tv"]
     return colour if colour.matrix else replace(colour, matrix=UNSPECIFIED), []

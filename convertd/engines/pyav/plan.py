@@ -39,6 +39,8 @@ def plan_video(source: Source, target: str, wishes: Wishes, look: Look) -> Plan:
     video = _video(source, container, target, wishes, look, notes)
     sounds = _sounds(source, container, target, wishes)
     texts = _texts(source, container, target, notes)
+    if source.covers and not container.covers and not wishes.strip_metadata:
+        notes.append(f"The cover picture was left out: it is not kept in {target}.")
     if source.unreadable:
         count = len(source.unreadable)
         notes.append(f"{count} stream{'s' if count > 1 else ''} of an unknown kind left out.")

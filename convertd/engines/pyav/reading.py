@@ -214,10 +214,19 @@ def packets_of(container: InputContainer, stream: Stream) -> Iterator[Packet[Any
             yield packet
 
 
+_MOST_THREADS: Final = 16
+"""More gain nothing on one recording, and each takes its share of the address space."""
+
+
+def threads(limits: Limits) -> int:
+    """How many threads a codec may start; 0 leaves it to the codec, where the machine is of usual size."""
+    return limits.threads or (_MOST_THREADS if (os.cpu_count() or 1) > _MOST_THREADS else 0)
+
+
 def prepare(stream: VideoStream | AudioStream, limits: Limits) -> None:
     """Set how ``stream`` is decoded: threads and the largest frame."""
     context = stream.codec_context
-    context.thread_count = limits.threads
+    context.thread_count = threads(limits)
     context.options = {**context.options, "max_pixels": str(limits.pixels)}
     if isinstance(stream, VideoStream):
         stream.thread_type = "AUTO"

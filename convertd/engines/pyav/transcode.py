@@ -125,7 +125,7 @@ def _track(
     if isinstance(part, EncodedVideo):
         assert isinstance(stream, av.VideoStream)  # noqa: S101 - the plan took it from describe()
         reading.prepare(stream, call.limits)
-        video = add_video(sink, part, call.limits.threads)
+        video = add_video(sink, part, reading.threads(call.limits))
         video.disposition = stream.disposition
         return video, VideoTrack(stream, video, part, window, sink, call.limits)
     if isinstance(part, EncodedSound):
