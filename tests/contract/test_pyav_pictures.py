@@ -269,6 +269,12 @@ def test_a_video_is_brought_down_to_a_size(tmp_path: Path, target: str, most: in
     assert [entry.name for entry in result.parent.iterdir()] == [result.name]
 
 
+def test_surround_becomes_stereo_where_bits_are_few(tmp_path: Path) -> None:
+    path = clips.video(tmp_path / "a.mp4", frames=100, sounds=(("aac", 6),), options={"crf": "1"})
+    _, product = call("compress", path, "mp4", tmp_path, target_bytes=60_000, preset="veryfast")
+    assert product.facts["channels"] == 2
+
+
 def test_a_video_that_cannot_be_that_small(tmp_path: Path) -> None:
     path = noisy(tmp_path / "a.mp4")
     with pytest.raises(LimitExceeded, match=r"5000 bytes are too few for 4 seconds of video; \d{5} are"):

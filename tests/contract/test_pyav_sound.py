@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +110,38 @@ def test_settings_are_honoured(tmp_path: Path) -> None:
     size = small.stat().st_size
     large, _ = convert(path, "opus", tmp_path, audio_bitrate=160_000)
     assert size * 2 < large.stat().st_size
+
+
+@pytest.mark.parametrize("target", ["mp3", "ogg"])
+def test_the_usual_quality_is_that_of_q2_and_q5(tmp_path: Path, target: str) -> None:
+    """Noise needs all the bits that a quality allows."""
+    path = tmp_path / "a.wav"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("pcm_s16le", rate=44100)
+        stream.layout = "stereo"
+        frame = av.AudioFrame("s16", "stereo", 88200)
+        frame.planes[0].update(random.Random(1).randbytes(88200 * 4))
+        frame.sample_rate = 44100
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    _, product = convert(path, target, tmp_path)
+    usual = product.facts["bitrate"]
+    assert 150_000 < usual < 400_000
+    _, product = convert(path, target, tmp_path, "compress")
+    assert product.facts["bitrate"] < usual * 0.75
+
+
+def test_sound_that_makes_the_vorbis_encoder_abort(tmp_path: Path) -> None:
+    """This very tone, decoded from Vorbis, ends the process in FFmpeg's encoder unless it is dithered."""
+    path = clips.sound(tmp_path / "a.ogg", "vorbis", options={"strict": "experimental"})
+    code = (
+        "import sys, pathlib; from convertd.engines.pyav import ENGINE; from tests.support.engines import run\n"
+        "run(ENGINE, 'compress', 'ogg', 'ogg', pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == 0
+    assert clips.samples(tmp_path / "out" / "output.ogg") == pytest.approx(44100, abs=1300)
 
 
 def test_a_rate_that_the_codec_lacks_becomes_the_next_one(tmp_path: Path) -> None:

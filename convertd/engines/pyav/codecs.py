@@ -189,9 +189,14 @@ class SoundEncoder:
     exact_channels: int | None = None
     quality: int | None = None
     """VBR quality where no bit rate is asked for (FFmpeg's ``-q:a``)."""
+    quality_small: int | None = None
+    """The same for ``compress``, where it has no bit rate to choose."""
     options: Mapping[str, str] = field(default_factory=dict)
     layouts: Mapping[int, str] = field(default_factory=dict)
     """Names of the channel layouts it takes where they are not FFmpeg's own for that many channels."""
+    through: str | None = None
+    """Sample format that the sound is brought to first. FFmpeg's Vorbis encoder aborts the process on some
+    sounds whose bands are emptier than 16 bits with dither can be."""
     deep: str | None = None
     """The encoder for sources of more than 16 bits, where there is another one."""
 
@@ -221,7 +226,8 @@ SOUND_ENCODERS: Final[Mapping[str, SoundEncoder]] = {
         layouts=_SIDE_BY_SIDE,
     ),
     "vorbis": SoundEncoder(
-        library="vorbis", name="vorbis", exact_channels=2, options={"strict": "experimental"},
+        library="vorbis", name="vorbis", exact_channels=2, quality=5, quality_small=2,
+        options={"strict": "experimental"}, through="s16",
         rates=(8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
     ),
     "flac": SoundEncoder(library="flac", name="flac", layouts=_SIDE_BY_SIDE),

@@ -11,7 +11,7 @@ from typing import Final
 from convertd.engines.base import Call, Product
 from convertd.engines.pyav.convert import describe_input, make_plan, output_name
 from convertd.engines.pyav.facts import facts_of
-from convertd.engines.pyav.options import SoundCompress, VideoCompress
+from convertd.engines.pyav.options import VideoCompress
 from convertd.engines.pyav.planned import Copied, EncodedVideo, Plan, Wishes, wishes_of
 from convertd.engines.pyav.source import Source
 from convertd.engines.pyav.transcode import Outcome, remarks, transcode
@@ -33,18 +33,18 @@ _SCALES: Final = (Fraction(1), Fraction(3, 4), Fraction(1, 2), Fraction(3, 8), F
 def compress(call: Call) -> list[Product]:
     """A file that is smaller than the input, or the input itself where that cannot be had."""
     options = call.options
-    assert isinstance(options, VideoCompress | SoundCompress)  # noqa: S101 - by capability
+    target_bytes: int | None = getattr(options, "target_bytes", None)
     source = describe_input(call)
     wishes = wishes_of(options, small=True, encode=True)
     name = output_name(call.target)
     path = call.output_dir / name
-    if options.target_bytes is None:
+    if target_bytes is None:
         plan = make_plan(call, source, wishes)
         outcome = transcode(call, source, plan, path)
     elif isinstance(options, VideoCompress) and source.videos:
-        plan, outcome = _video_down_to(call, source, options, wishes, path)
+        plan, outcome = _video_down_to(call, source, target_bytes, wishes, path)
     else:
-        plan, outcome = _sound_down_to(call, source, options.target_bytes, wishes, path)
+        plan, outcome = _sound_down_to(call, source, target_bytes, wishes, path)
     notes = [*plan.notes, *remarks(source, outcome)]
     if path.stat().st_size >= call.input.stat().st_size:
         notes.append(_take_input(call, source, wishes, path))
@@ -87,40 +87,45 @@ def _length(call: Call, source: Source) -> float:
 
 
 def _video_down_to(
-    call: Call, source: Source, options: VideoCompress, wishes: Wishes, path: Path
+    call: Call, source: Source, target: int, wishes: Wishes, path: Path
 ) -> tuple[Plan, Outcome]:
     """Two passes where the encoder has them, and again with fewer bits where the size is missed."""
-    assert options.target_bytes is not None  # noqa: S101 - the caller looked
     seconds = _length(call, source)
-    total = (options.target_bytes - _HEADERS) * 8 * _FILL / seconds
-    sound = _share_of_sound(source, options, total)
+    total = (target - _HEADERS) * 8 * _FILL / seconds
+    sound = _share_of_sound(source, wishes, total)
     least = (_LEAST_VIDEO + sound) * seconds / 8 / _FILL + _HEADERS
     if total - sound < _LEAST_VIDEO:
         raise LimitExceeded(
-            f"{options.target_bytes} bytes are too few for {seconds:.0f} seconds of video; "
-            f"{int(least)} are the least."
+            f"{target} bytes are too few for {seconds:.0f} seconds of video; {int(least)} are the least."
         )
     wishes = replace(
         wishes,
         crf=None,
         video_bitrate=int(total - sound),
         audio_bitrate=_per_track(source, sound),
+        channels=2 if _is_thin(source, sound) else None,
     )
-    return _until_small_enough(call, source, wishes, path, options.target_bytes)
+    return _until_small_enough(call, source, wishes, path, target)
 
 
-def _share_of_sound(source: Source, options: VideoCompress, total: float) -> float:
+def _share_of_sound(source: Source, wishes: Wishes, total: float) -> float:
     """Bits per second for all audio tracks: as asked, else what is usual but no more than a fifth."""
     tracks = len(source.sounds)
     if not tracks:
         return 0.0
-    if options.audio_bitrate is not None:
-        return float(options.audio_bitrate * tracks)
+    if wishes.audio_bitrate is not None:
+        return float(wishes.audio_bitrate * tracks)
     return max(32_000.0 * tracks, min(128_000.0 * tracks, total / 5))
 
 
 def _per_track(source: Source, sound: float) -> int | None:
     return int(sound / len(source.sounds)) if source.sounds else None
+
+
+def _is_thin(source: Source, sound: float) -> bool:
+    """Whether surround would have too few bits for each channel, so that stereo sounds better."""
+    widest = max((stream.channels for stream in source.sounds), default=0)
+    return widest > 2 and sound / len(source.sounds) < 32_000 * widest
 
 
 def _fitted(call: Call, source: Source, wishes: Wishes) -> Plan:

@@ -60,7 +60,7 @@ class OpusConvert(Options, frozen=True, kw_only=True):
 
 
 class VorbisConvert(Options, frozen=True, kw_only=True):
-    """Sound to ``ogg``: the Vorbis encoder at hand makes stereo of one quality."""
+    """Sound to ``ogg``: FFmpeg's own Vorbis encoder makes stereo, and is not told a bit rate."""
 
     channels: Literal[2] | None = None
     sample_rate: Annotated[int, Meta(ge=8_000, le=48_000, description="Samples per second.")] | None = None
@@ -266,13 +266,20 @@ class OpusCompress(SoundCompress, frozen=True, kw_only=True):
     audio_bitrate: OpusBitrate | None = None
 
 
+class VorbisCompress(Options, frozen=True, kw_only=True):
+    """``compress`` a sound to ``ogg``."""
+
+    strip_metadata: bool = True
+
+
 SMALL_SOUND: Final[dict[str, type[Options]]] = {
+    "ogg": VorbisCompress,
     "mp3": Mp3Compress,
     "m4a": AacCompress,
     "aac": AacCompress,
     "opus": OpusCompress,
 }
-"""``compress`` of a sound, by target: where the size can be chosen, as FFmpeg's own Vorbis cannot."""
+"""``compress`` of a sound, by target; lossless ones cannot be made smaller."""
 
 
 class SoundTrim(Options, frozen=True, kw_only=True):

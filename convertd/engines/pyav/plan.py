@@ -296,8 +296,9 @@ def encode_sound(stream: SoundStream, encoder: SoundEncoder, wishes: Wishes) -> 
         layout=_layout(stream, encoder, channels),
         sample_rate=_sample_rate(stream, encoder, wishes),
         bit_rate=bit_rate,
-        quality=None if bit_rate else encoder.quality,
+        quality=None if bit_rate else encoder.quality_small if wishes.small else encoder.quality,
         options=dict(encoder.options),
+        through=encoder.through,
         deep=stream.deep,
     )
 

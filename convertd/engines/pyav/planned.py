@@ -90,6 +90,8 @@ class EncodedSound:
     bit_rate: int = 0
     quality: int | None = None
     options: dict[str, str] = field(default_factory=dict)
+    through: str | None = None
+    """Sample format that the sound is brought to before the encoder has it."""
     deep: bool = False
     """Whether more than 16 bits a sample are to be kept."""
 

@@ -15,7 +15,7 @@ from av.video.frame import PictureType
 
 from convertd.engines.base import Limits
 from convertd.engines.pyav.frames import FrameShaper, Placement, Window, ticks
-from convertd.engines.pyav.planned import EncodedVideo
+from convertd.engines.pyav.planned import EncodedSound, EncodedVideo
 from convertd.engines.pyav.reading import check_pixels
 from convertd.engines.pyav.writing import Sink
 
@@ -214,10 +214,13 @@ def flushed(stream: Any) -> list[Any]:
 class SoundTrack(_Decoder):
     """Samples decoded, resampled where they must be, and encoded."""
 
-    def __init__(self, stream: av.AudioStream, out: av.AudioStream, window: Window, sink: Sink) -> None:
+    def __init__(
+        self, stream: av.AudioStream, out: av.AudioStream, plan: EncodedSound, window: Window, sink: Sink
+    ) -> None:
         self.pieces = self.damaged = 0
         self.done = False
         self._stream, self._out, self._window, self._sink = stream, out, window, sink
+        self._through = plan.through
         self._next: Fraction | None = None
         self._resampler: AudioResampler | None = None
         self._shape: tuple[str, str, int] | None = None
@@ -262,8 +265,9 @@ class SoundTrack(_Decoder):
         if shape != self._shape:
             self._drain()
             self._shape = shape
-            wanted = (context.format.name, context.layout.name, context.sample_rate)
-            self._resampler = None if shape == wanted else AudioResampler(*wanted)
+            wanted = (self._through or context.format.name, context.layout.name, context.sample_rate)
+            dither = {"dither_method": "triangular"} if self._through else None
+            self._resampler = None if shape == wanted else AudioResampler(*wanted, options=dither)
         frames = [frame] if self._resampler is None else self._resampler.resample(frame)
         for ready in frames:
             self._sink.mux(self._out.encode(ready))

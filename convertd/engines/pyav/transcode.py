@@ -133,7 +133,7 @@ def _track(
         reading.prepare(stream, call.limits)
         sound = add_sound(sink, part)
         sound.disposition = stream.disposition
-        return sound, SoundTrack(stream, sound, window, sink)
+        return sound, SoundTrack(stream, sound, part, window, sink)
     assert isinstance(stream, SubtitleStream)  # noqa: S101 - the plan took it from describe()
     text = sink.container.add_stream(part.codec)
     assert isinstance(text, SubtitleStream)  # noqa: S101 - the codec writes subtitles

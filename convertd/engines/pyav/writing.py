@@ -120,10 +120,6 @@ def add_video(sink: Sink, plan: EncodedVideo, threads: int) -> av.VideoStream:
     return out
 
 
-_LAMBDA = 118
-"""FFmpeg's FF_QP2LAMBDA, in which a VBR quality is told."""
-
-
 def add_sound(sink: Sink, plan: EncodedSound) -> av.AudioStream:
     """An output stream with an encoder as planned."""
     out = sink.container.add_stream(plan.library, rate=plan.sample_rate, options=dict(plan.options))
@@ -135,7 +131,7 @@ def add_sound(sink: Sink, plan: EncodedSound) -> av.AudioStream:
         context.format = "s32"
     if plan.quality is not None:
         context.qscale = True
-        context.global_quality = plan.quality * _LAMBDA
+        context.global_quality = plan.quality
     return out
 
 
