@@ -135,7 +135,8 @@ def test_sound_that_makes_the_vorbis_encoder_abort(tmp_path: Path) -> None:
     """This very tone, decoded from Vorbis, ends the process in FFmpeg's encoder unless it is dithered."""
     path = clips.sound(tmp_path / "a.ogg", "vorbis", options={"strict": "experimental"})
     code = (
-        "import sys, pathlib; from convertd.engines.pyav import ENGINE; from tests.support.engines import run\n"
+        "import sys, pathlib; from convertd.engines.pyav import ENGINE\n"
+        "from tests.support.engines import run\n"
         "run(ENGINE, 'compress', 'ogg', 'ogg', pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, str(path), str(tmp_path / "out")]
