@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiosqlite
 
@@ -90,19 +90,31 @@ def _statements(name: str) -> list[str]:
     return statements
 
 
+class _Pending(NamedTuple):
+    """A write that waits for the next transaction."""
+
+    operation: Operation[Any]
+    future: asyncio.Future[Any]
+    durable: bool
+
+
 class _Writer(aiosqlite.Connection):
     """aiosqlite's thread, given whole functions instead of single statements."""
 
-    async def apply(self, operations: Sequence[Operation[Any]]) -> list[Any]:
+    async def apply(self, operations: Sequence[Operation[Any]], *, durable: bool) -> list[Any]:
         """Run them in one transaction; an operation that fails gives its exception as result."""
         results: list[Any] = await self._execute(  # type: ignore[no-untyped-call]
-            _in_one_transaction, self._conn, operations
+            _in_one_transaction, self._conn, operations, durable
         )
         return results
 
 
-def _in_one_transaction(connection: sqlite3.Connection, operations: Sequence[Operation[Any]]) -> list[Any]:
+def _in_one_transaction(
+    connection: sqlite3.Connection, operations: Sequence[Operation[Any]], durable: bool
+) -> list[Any]:
     results: list[Any] = []
+    # In WAL mode NORMAL leaves out the sync; the next FULL commit takes along what went before.
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
     connection.execute("BEGIN IMMEDIATE")
     try:
         for operation in operations:
@@ -131,7 +143,7 @@ class Database:
         self.path = path
         self._writer: _Writer | None = None
         self._reader: sqlite3.Connection | None = None
-        self._pending: deque[tuple[Operation[Any], asyncio.Future[Any]]] = deque()
+        self._pending: deque[_Pending] = deque()
         self._pump: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -173,12 +185,15 @@ class Database:
         finally:
             self.read("COMMIT")
 
-    async def write(self, operation: Operation[T]) -> T:
-        """Run ``operation`` in a transaction; when this returns, its effect is on the disk."""
+    async def write(self, operation: Operation[T], *, durable: bool = True) -> T:
+        """Run ``operation`` in a transaction; when this returns, its effect is on the disk.
+
+        Unless ``durable``, only a crash of the process is survived, not one of the machine.
+        """
         if self._writer is None:
             raise Unavailable("The database is closed.")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._pending.append((operation, future))
+        self._pending.append(_Pending(operation, future, durable))
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._drain(self._writer))
         try:
@@ -193,10 +208,14 @@ class Database:
         while self._pending:
             group = [self._pending.popleft() for _ in range(min(_GROUP, len(self._pending)))]
             try:
-                results = await writer.apply([operation for operation, _ in group])
+                results = await writer.apply(
+                    [pending.operation for pending in group],
+                    durable=any(pending.durable for pending in group),
+                )
             except Exception as error:
                 results = [error] * len(group)
-            for (_, future), result in zip(group, results, strict=True):
+            for pending, result in zip(group, results, strict=True):
+                future = pending.future
                 if future.done():
                     continue  # its caller was cancelled meanwhile
                 if isinstance(result, Exception):

@@ -9,6 +9,7 @@ from functools import partial
 from convertd.errors import ConvertdError
 from convertd.jobs.hints import Subscription
 from convertd.jobs.ledger import Ledger
+from convertd.jobs.store import Rule
 from convertd.model import job as rules
 from convertd.model.ids import new_token
 from convertd.model.job import Artifact, Failure, Job, State
@@ -27,11 +28,15 @@ class Leases:
         return self._ledger.bus.subscribe(job_id)
 
     async def claim(self) -> Job | None:
-        """The job that waited longest, now held by the caller under ``job.token``."""
+        """The job that waited longest, now held under ``job.token``, its first queued task started."""
         now = self._ledger.clock()
-        job = await self._ledger.store.claim(
-            now=now, token=new_token(), lease_until=now + self._ledger.policy.lease
-        )
+        token, lease_until = new_token(), now + self._ledger.policy.lease
+
+        def rule(job: Job) -> Job | None:
+            claimed = rules.claimed(job, now=now, token=token, lease_until=lease_until)
+            return self._advanced(claimed, token, after=-1) if claimed is not None else None
+
+        job = await self._ledger.store.claim(rule, now=now)
         if job is not None:
             self._ledger.bus.publish(job.id)
         return job
@@ -40,48 +45,56 @@ class Leases:
         """Renew the lease; false when the job is no longer the caller's."""
         lease_until = self._ledger.clock() + self._ledger.policy.lease
         rule = partial(rules.beaten, token=_token(job), lease_until=lease_until)
-        return await self._ledger.store.update(job.id, rule) is not None
+        return await self._ledger.store.update(job.id, rule, durable=False) is not None
 
     async def holds(self, job: Job) -> bool:
         """Whether the job is still the caller's."""
-        current = await self._ledger.store.get(job.id)
-        return current is not None and current.state is State.RUNNING and current.token == job.token
-
-    async def start_task(self, job: Job, index: int) -> Job | None:
-        """Begin an attempt at a task; ``None`` when the job was lost."""
-        return await self._ledger.change(job.id, partial(rules.task_started, token=_token(job), index=index))
+        brief = await self._ledger.store.brief(job.id)
+        return brief is not None and brief.state is State.RUNNING and brief.token == job.token
 
     async def progress(self, job: Job, index: int, progress: float) -> None:
         """Tell how far the running task is."""
         rule = partial(rules.task_progressed, token=_token(job), index=index, progress=progress)
-        await self._ledger.change(job.id, rule)
+        await self._ledger.change(job.id, rule, durable=False)
 
-    async def complete_task(self, job: Job, index: int, outputs: Sequence[Artifact]) -> bool:
-        """Publish the task's stored outputs; false when the job was lost and they must be deleted."""
-        rule = partial(rules.task_succeeded, token=_token(job), index=index, outputs=outputs)
-        return await self._ledger.change(job.id, rule) is not None
+    async def complete_task(self, job: Job, index: int, outputs: Sequence[Artifact]) -> Job | None:
+        """Publish the task's stored outputs and go on to the next task, or to the end of the job.
 
-    async def fail_task(self, job: Job, index: int, error: ConvertdError) -> None:
-        """Record a failed attempt; the task is queued again if that makes sense."""
-        rule = partial(
-            rules.task_failed,
-            token=_token(job),
-            index=index,
-            failure=Failure(error.code, error.message),
-            max_attempts=self._ledger.policy.attempts,
-        )
-        await self._ledger.change(job.id, rule)
+        ``None`` when the job was lost: then the outputs must be deleted.
+        """
+        token = _token(job)
 
-    async def settle(self, job: Job) -> Job | None:
-        """End the job, or queue it again for the tasks that are to be retried, after a back-off."""
+        def rule(current: Job) -> Job | None:
+            done = rules.task_succeeded(current, token=token, index=index, outputs=outputs)
+            return self._advanced(done, token, after=index) if done is not None else None
+
+        return await self._report(job, rule)
+
+    async def fail_task(self, job: Job, index: int, error: ConvertdError) -> Job | None:
+        """Record a failed attempt, to be tried again if that makes sense, and go on; ``None`` when lost."""
+        token = _token(job)
+        failure = Failure(error.code, error.message)
+        most = self._ledger.policy.attempts
+
+        def rule(current: Job) -> Job | None:
+            failed = rules.task_failed(current, token=token, index=index, failure=failure, max_attempts=most)
+            return self._advanced(failed, token, after=index) if failed is not None else None
+
+        return await self._report(job, rule)
+
+    def _advanced(self, job: Job, token: str, *, after: int) -> Job | None:
+        """The next task started, or the job ended, or queued again for what is to be retried."""
         now = self._ledger.clock()
-        rule = partial(
-            rules.settled,
-            token=_token(job),
+        return rules.advanced(
+            job,
+            token=token,
+            after=after,
             now=now,
             retention=self._ledger.policy.retention,
             retry_at=now + self._back_off(job.attempt),
         )
+
+    async def _report(self, job: Job, rule: Rule) -> Job | None:
         changed = await self._ledger.change(job.id, rule)
         if changed is not None and changed.state is State.QUEUED:
             self._ledger.dispatcher.announce()

@@ -41,9 +41,9 @@ class Ledger:
     policy: Policy
     clock: Clock
 
-    async def change(self, job_id: str, rule: Rule) -> Job | None:
+    async def change(self, job_id: str, rule: Rule, *, durable: bool = True) -> Job | None:
         """Apply the rule in one transaction and hint at the change; ``None`` where it does not apply."""
-        changed = await self.store.update(job_id, rule)
+        changed = await self.store.update(job_id, rule, durable=durable)
         if changed is not None:
             self.bus.publish(job_id)
         return changed

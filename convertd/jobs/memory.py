@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from convertd.jobs.store import Cursor, Due, IdempotencyKey, Reservation, Rule, overtaken
-from convertd.model import job as rules
+from convertd.jobs.store import Brief, Cursor, Due, IdempotencyKey, Reservation, Rule, overtaken
 from convertd.model.job import Artifact, Job, State
 
 
@@ -38,7 +37,7 @@ class MemoryStore:
     async def get(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)
 
-    async def update(self, job_id: str, rule: Rule) -> Job | None:
+    async def update(self, job_id: str, rule: Rule, *, durable: bool = True) -> Job | None:
         job = self._jobs.get(job_id)
         changed = rule(job) if job is not None else None
         if job is None or changed is None:
@@ -46,13 +45,12 @@ class MemoryStore:
         self._jobs[job_id] = changed = replace(changed, version=job.version + 1)
         return changed
 
-    async def claim(self, *, now: float, token: str, lease_until: float) -> Job | None:
-        queue = sorted(self._queued(), key=lambda job: (job.run_after, job.id))
-        if not queue:
+    async def claim(self, rule: Rule, *, now: float) -> Job | None:
+        ready = [job for job in self._queued() if job.run_after <= now]
+        if not ready:
             return None
-        return await self.update(
-            queue[0].id, lambda job: rules.claimed(job, now=now, token=token, lease_until=lease_until)
-        )
+        first = min(ready, key=lambda job: (job.run_after, job.id))
+        return await self.update(first.id, rule, durable=False)
 
     def _queued(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.state is State.QUEUED]
@@ -64,9 +62,9 @@ class MemoryStore:
         self._drop([key for key, taken in self._keys.items() if taken.job_id == job_id])
         return self._jobs.pop(job_id)
 
-    async def version(self, job_id: str) -> tuple[int, str] | None:
+    async def brief(self, job_id: str) -> Brief | None:
         job = self._jobs.get(job_id)
-        return (job.version, job.account) if job is not None else None
+        return Brief(job.account, job.version, job.state, job.token) if job is not None else None
 
     async def page(self, account: str, *, state: State | None, after: Cursor | None, limit: int) -> list[Job]:
         found = [

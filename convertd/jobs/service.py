@@ -8,7 +8,7 @@ from functools import partial
 from convertd.engines.registry import Registry
 from convertd.errors import Conflict, Expired, IdempotencyInFlight, NotFound, QueueFull
 from convertd.jobs.ledger import Ledger
-from convertd.jobs.store import Cursor, IdempotencyKey, Reservation
+from convertd.jobs.store import Brief, Cursor, IdempotencyKey, Reservation
 from convertd.jobs.submission import Submission, plan_task
 from convertd.model import job as rules
 from convertd.model.job import Artifact, Job, State
@@ -59,15 +59,18 @@ class JobService:
         """The account's job; raises :class:`NotFound`."""
         job = await self._ledger.store.get(job_id)
         if job is None or job.account != account:
-            raise NotFound("There is no such job; it may have been removed after its retention.")
+            raise _no_such_job()
         return job
 
     async def version(self, account: str, job_id: str) -> int:
         """The job's row version, at the least cost; raises :class:`NotFound`."""
-        found = await self._ledger.store.version(job_id)
-        if found is None or found[1] != account:
-            raise NotFound("There is no such job; it may have been removed after its retention.")
-        return found[0]
+        return (await self._brief(account, job_id)).version
+
+    async def _brief(self, account: str, job_id: str) -> Brief:
+        found = await self._ledger.store.brief(job_id)
+        if found is None or found.account != account:
+            raise _no_such_job()
+        return found
 
     async def page(self, account: str, *, state: State | None, after: Cursor | None, limit: int) -> list[Job]:
         """Jobs of the account, newest first."""
@@ -116,23 +119,22 @@ class JobService:
 
     async def wait_terminal(self, job: Job, seconds: float) -> Job:
         """The job once it has ended, or as it is after ``seconds``."""
-        return await self._wait(job, seconds, lambda current: current.state.terminal)
+        return await self._wait(job, seconds, lambda state: state.terminal)
 
     async def wait_change(self, job: Job, seconds: float) -> Job:
         """The job once its state differs from ``job``'s, at once if terminal, or after ``seconds``."""
-        return await self._wait(
-            job, seconds, lambda current: current.state.terminal or current.state is not job.state
-        )
+        return await self._wait(job, seconds, lambda state: state.terminal or state is not job.state)
 
-    async def _wait(self, job: Job, seconds: float, done: Callable[[Job], bool]) -> Job:
+    async def _wait(self, job: Job, seconds: float, done: Callable[[State], bool]) -> Job:
         """Hints are lossy, so the row is looked at now and then as well."""
         until = self._ledger.clock() + seconds
         with self._ledger.bus.subscribe(job.id) as hints:
-            job = await self.get(job.account, job.id)
-            while not done(job) and (left := until - self._ledger.clock()) > 0:
+            while not done((await self._brief(job.account, job.id)).state):
+                left = until - self._ledger.clock()
+                if left <= 0:
+                    break
                 await hints.wait(min(left, _LOOK_AGAIN))
-                job = await self.get(job.account, job.id)
-        return job
+        return await self.get(job.account, job.id)
 
     async def reserve(self, account: str, key: str, *, seconds: float) -> Reservation | None:
         """Take an idempotency key for a request in flight, for at most ``seconds``.
@@ -161,3 +163,7 @@ class JobService:
             fingerprint=fingerprint,
             expires_at=self._ledger.clock() + self._ledger.policy.keep_keys,
         )
+
+
+def _no_such_job() -> NotFound:
+    return NotFound("There is no such job; it may have been removed after its retention.")

@@ -15,8 +15,7 @@ from msgspec.structs import asdict, replace
 
 from convertd.jobs import database
 from convertd.jobs.database import Database
-from convertd.jobs.store import Cursor, Due, IdempotencyKey, Reservation, Rule, overtaken
-from convertd.model import job as rules
+from convertd.jobs.store import Brief, Cursor, Due, IdempotencyKey, Reservation, Rule, overtaken
 from convertd.model.job import Artifact, Failure, Job, State, Task
 
 StructT = TypeVar("StructT", Job, Task, Artifact)
@@ -241,25 +240,19 @@ class SqliteStore:
             _build(row, self._db.read(tasks, row["id"]), self._db.read(artifacts, row["id"])) for row in rows
         ]
 
-    async def update(self, job_id: str, rule: Rule) -> Job | None:
-        return await self._db.write(lambda connection: _apply(connection, job_id, rule))
+    async def update(self, job_id: str, rule: Rule, *, durable: bool = True) -> Job | None:
+        return await self._db.write(lambda connection: _apply(connection, job_id, rule), durable=durable)
 
-    async def claim(self, *, now: float, token: str, lease_until: float) -> Job | None:
+    async def claim(self, rule: Rule, *, now: float) -> Job | None:
+        ready = "SELECT id FROM jobs WHERE state = 'queued' AND run_after <= ? ORDER BY run_after, id LIMIT 1"
+        if not self._db.read(ready, now):
+            return None  # without a transaction: an idle worker looks often
+
         def operation(connection: sqlite3.Connection) -> Job | None:
-            row = connection.execute(
-                "SELECT id FROM jobs WHERE state = 'queued' AND run_after <= ?"
-                " ORDER BY run_after, id LIMIT 1",
-                (now,),
-            ).fetchone()
-            if row is None:
-                return None
-            return _apply(
-                connection,
-                row["id"],
-                lambda job: rules.claimed(job, now=now, token=token, lease_until=lease_until),
-            )
+            row = connection.execute(ready, (now,)).fetchone()
+            return _apply(connection, row["id"], rule) if row is not None else None
 
-        return await self._db.write(operation)
+        return await self._db.write(operation, durable=False)
 
     async def delete(self, job_id: str, *, ended_by: float) -> Job | None:
         def operation(connection: sqlite3.Connection) -> Job | None:
@@ -272,9 +265,12 @@ class SqliteStore:
 
         return await self._db.write(operation)
 
-    async def version(self, job_id: str) -> tuple[int, str] | None:
-        rows = self._db.read("SELECT version, account FROM jobs WHERE id = ?", job_id)
-        return (rows[0]["version"], rows[0]["account"]) if rows else None
+    async def brief(self, job_id: str) -> Brief | None:
+        rows = self._db.read("SELECT account, version, state, token FROM jobs WHERE id = ?", job_id)
+        if not rows:
+            return None
+        account, version, state, token = rows[0]
+        return Brief(account, version, State(state), token)
 
     async def page(self, account: str, *, state: State | None, after: Cursor | None, limit: int) -> list[Job]:
         sql, parameters = "SELECT * FROM jobs WHERE account = ?", (account,)  # type: tuple[str, tuple[Any, ...]]

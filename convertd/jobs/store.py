@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -53,6 +53,15 @@ def overtaken() -> IdempotencyInFlight:
     )
 
 
+class Brief(NamedTuple):
+    """What of a job is looked at most often."""
+
+    account: str
+    version: int
+    state: State
+    token: str | None
+
+
 class Cursor(msgspec.Struct, frozen=True):
     """Where a listing goes on: after this job, newest first."""
 
@@ -72,11 +81,14 @@ class JobStore(Protocol):
     async def get(self, job_id: str) -> Job | None:
         """The job as last committed."""
 
-    async def update(self, job_id: str, rule: Rule) -> Job | None:
-        """Apply ``rule`` in one transaction; the changed job (version + 1) or ``None`` if it left it."""
+    async def update(self, job_id: str, rule: Rule, *, durable: bool = True) -> Job | None:
+        """Apply ``rule`` in one transaction; the changed job (version + 1) or ``None`` if it left it.
 
-    async def claim(self, *, now: float, token: str, lease_until: float) -> Job | None:
-        """Hand the job that has waited longest to one caller; ``None`` when none is ready."""
+        What is not ``durable`` survives the process, but may be lost with the machine's power.
+        """
+
+    async def claim(self, rule: Rule, *, now: float) -> Job | None:
+        """Apply ``rule`` to the ready job that has waited longest, if there is one; not durable."""
 
     async def delete(self, job_id: str, *, ended_by: float) -> Job | None:
         """Remove rows and key of a job that had ended by then, and return it as it was; else ``None``."""
@@ -85,8 +97,8 @@ class JobStore(Protocol):
 class JobQueries(Protocol):
     """What is asked about jobs."""
 
-    async def version(self, job_id: str) -> tuple[int, str] | None:
-        """Version and account of a job, at the least cost."""
+    async def brief(self, job_id: str) -> Brief | None:
+        """How a job stands, at the least cost."""
 
     async def page(self, account: str, *, state: State | None, after: Cursor | None, limit: int) -> list[Job]:
         """Jobs of an account, newest first."""

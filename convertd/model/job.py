@@ -126,6 +126,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """Blob keys of its files that have not been deleted."""
         return [blob.key for blob in (*self.inputs, *self.outputs) if not blob.gone]
 
+    @property
+    def running_task(self) -> int | None:
+        """Index of the task that its worker runs now; tasks of one job run one after the other."""
+        return next((i for i, task in enumerate(self.tasks) if task.state is State.RUNNING), None)
+
     def outputs_of(self, task: int) -> list[int]:
         """Indices of the outputs that the task made."""
         return [index for index, output in enumerate(self.outputs) if output.task == task]
@@ -203,6 +208,16 @@ def task_failed(job: Job, *, token: str, index: int, failure: Failure, max_attem
 def _after_failure(task: Task, failure: Failure, max_attempts: int) -> Task:
     again = from_code(failure.code, "").retryable and task.attempts < max_attempts
     return replace(task, state=State.QUEUED if again else State.FAILED, progress=0.0, error=failure)
+
+
+def advanced(
+    job: Job, *, token: str, after: int, now: float, retention: Retention, retry_at: float
+) -> Job | None:
+    """What follows the end of an attempt at task ``after``: the next task starts, or the job is settled."""
+    for index in range(after + 1, len(job.tasks)):
+        if job.tasks[index].state is State.QUEUED:
+            return task_started(job, token=token, index=index)
+    return settled(job, token=token, now=now, retention=retention, retry_at=retry_at)
 
 
 def settled(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
@@ -19,7 +19,7 @@ from convertd.errors import ConvertdError, EngineError, Timeout
 from convertd.jobs.leases import Leases
 from convertd.jobs.ledger import Clock
 from convertd.model.formats import FORMATS
-from convertd.model.job import Artifact, Job, State, Task
+from convertd.model.job import Artifact, Job, Task
 from convertd.model.operations import Options
 from convertd.sandbox.runner import Budget, Sandbox, Work
 from convertd.storage.base import BlobStore
@@ -34,6 +34,23 @@ _PROGRESS_SECONDS = 0.5
 
 class Lost(Exception):
     """The job is no longer this worker's: cancelled, past its deadline, or claimed by another."""
+
+
+class Hold:
+    """A worker's view of its own hold on a job."""
+
+    def __init__(self) -> None:
+        self.reporting = False
+        """Whether the worker is just telling of a task's end."""
+
+    @contextlib.contextmanager
+    def report(self) -> Iterator[None]:
+        """Around telling of a task's end."""
+        self.reporting = True
+        try:
+            yield
+        finally:
+            self.reporting = False
 
 
 class Share(NamedTuple):
@@ -75,41 +92,39 @@ class Executor:
         self._clock = clock
 
     async def run(self, job: Job) -> None:
-        """Run every task that is queued, then end the job or queue it again.
+        """Run task after task until the job has ended or is queued again for those to be retried.
 
         Cancelling this coroutine kills the child and gives the job back without costing it an attempt.
         """
         try:
-            async with self._hold(job):
-                for index, task in enumerate(job.tasks):
-                    if task.state is State.QUEUED:
-                        await self._attempt(job, index, task)
+            async with self._hold(job) as hold:
+                while (index := job.running_task) is not None:
+                    job = await self._attempt(job, index, hold)
         except Lost:
             log.info("job %s was taken away while it ran", job.id)
             return
         except asyncio.CancelledError:
             await self._leases.drain(job)
             raise
-        ended = await self._leases.settle(job)
-        if ended is not None:
-            log.info("job %s is %s after attempt %d", job.id, ended.state.value, job.attempt)
+        log.info("job %s is %s after attempt %d", job.id, job.state.value, job.attempt)
 
     @contextlib.asynccontextmanager
-    async def _hold(self, job: Job) -> AsyncIterator[None]:
+    async def _hold(self, job: Job) -> AsyncIterator[Hold]:
         """Keep the lease alive; interrupt the body with :class:`Lost` when the job is taken away."""
+        hold = Hold()
         body = asyncio.current_task()
         lost = False
 
         async def guard() -> None:
             nonlocal lost
-            await self._guard(job)
+            await self._guard(job, hold)
             lost = True
             if body is not None:
                 body.cancel()
 
         guardian = asyncio.create_task(guard())
         try:
-            yield
+            yield hold
         except asyncio.CancelledError:
             if lost and body is not None and body.uncancel() == 0:
                 raise Lost from None
@@ -118,16 +133,17 @@ class Executor:
             guardian.cancel()
             await asyncio.wait([guardian])
 
-    async def _guard(self, job: Job) -> None:
+    async def _guard(self, job: Job, hold: Hold) -> None:
         """Return when the job is lost: seen at once by a hint, at the next heartbeat otherwise.
 
-        The job's own progress is a hint as well, so the beats keep a time of their own.
+        The job's own progress is a hint as well, so the beats keep a time of their own. A report that is
+        under way may have ended the job itself, and learns itself whether it was lost.
         """
         now = asyncio.get_running_loop().time
         beat_at = now() + self._settings.heartbeat
         held = True
         with self._leases.watch(job.id) as hints:
-            while held:
+            while held or hold.reporting:
                 await hints.wait(max(beat_at - now(), 0))
                 try:
                     if now() < beat_at:
@@ -140,33 +156,28 @@ class Executor:
                         "job %s: cannot renew the lease: %s (%s)", job.id, error.message, error.detail
                     )
 
-    async def _attempt(self, job: Job, index: int, task: Task) -> None:
-        """One attempt at one task; its failure is recorded, not raised."""
-        if await self._leases.start_task(job, index) is None:
-            raise Lost
+    async def _attempt(self, job: Job, index: int, hold: Hold) -> Job:
+        """One attempt at the task that was started; the job with its result and what was started next."""
         try:
-            published = await self._convert(job, index, task)
+            changed = await self._convert(job, index, hold)
         except ConvertdError as error:
-            log.info(
-                "job %s task %d failed: %s: %s%s",
-                job.id,
-                index,
-                error.code,
-                error.message,
-                f"\n{error.detail}" if error.detail else "",
-            )
-            await self._leases.fail_task(job, index, error)
-            return
+            log.info("job %s task %d failed: %s: %s", job.id, index, error.code, _for_log(error))
+            changed = await self._fail(job, index, error, hold)
         except Exception:
             log.exception("job %s task %d failed unexpectedly", job.id, index)
             failure = EngineError("The conversion failed inside the server; its log says why.")
-            await self._leases.fail_task(job, index, failure)
-            return
-        if not published:
+            changed = await self._fail(job, index, failure, hold)
+        if changed is None:
             raise Lost
+        return changed
 
-    async def _convert(self, job: Job, index: int, task: Task) -> bool:
-        """Run the plan and publish what it made; false when the job was lost."""
+    async def _fail(self, job: Job, index: int, error: ConvertdError, hold: Hold) -> Job | None:
+        with hold.report():
+            return await to_its_end(self._leases.fail_task(job, index, error))
+
+    async def _convert(self, job: Job, index: int, hold: Hold) -> Job | None:
+        """Run the plan and publish what it made; ``None`` when the job was lost."""
+        task = job.tasks[index]
         promised = Fidelity(task.fidelity)
         plan = self._registry.plan(task.operation, task.source, task.target, min_fidelity=promised)
         async with self._blobs.scratch() as scratch:
@@ -174,7 +185,8 @@ class Executor:
                 await self._lend(job.inputs[number], scratch, f"input-{number}") for number in task.inputs
             ]
             products = await self._run_plan(job, index, task, plan, scratch, files)
-            return await to_its_end(self._publish(job, index, products))
+            with hold.report():
+                return await to_its_end(self._publish(job, index, products))
 
     async def _lend(self, artifact: Artifact, scratch: Path, stem: str) -> Path:
         path = scratch / f"{stem}.{FORMATS[artifact.format].extensions[0]}"
@@ -243,12 +255,12 @@ class Executor:
 
         return report
 
-    async def _publish(self, job: Job, index: int, products: list[tuple[Path, Product]]) -> bool:
+    async def _publish(self, job: Job, index: int, products: list[tuple[Path, Product]]) -> Job | None:
         """Store the products and record them with the task's success; if the job was lost, keep none."""
         # An attempt's number comes again after a drain or a retry, when another's output may bear it.
         prefix = f"{job.id}-{job.attempt}-{index}-{secrets.token_hex(4)}"
         keys = [f"{prefix}-{number}" for number in range(len(products))]
-        published = False
+        published = None
         try:
             outputs = [
                 await self._store(key, job, index, folder, product)
@@ -256,7 +268,7 @@ class Executor:
             ]
             published = await self._leases.complete_task(job, index, outputs)
         finally:
-            if not published:
+            if published is None:
                 await self._blobs.delete(keys)
         return published
 
@@ -283,6 +295,10 @@ async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+def _for_log(error: ConvertdError) -> str:
+    return f"{error.message}\n{error.detail}" if error.detail else error.message
 
 
 def _move_in(room: Path, inputs: tuple[Path, ...]) -> None:

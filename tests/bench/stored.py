@@ -14,7 +14,7 @@ import msgspec
 
 from convertd.jobs.sqlite import SqliteStore
 from convertd.model.ids import new_job_id, new_token
-from convertd.model.job import Artifact, Job, State, Task
+from convertd.model.job import Artifact, Job, State, Task, claimed
 from tests.bench import assets, load, measuring
 from tests.bench.rows import Bench, Line, at_most, row
 from tests.bench.server import Server, serving
@@ -111,7 +111,8 @@ async def _compare(
 
 def _claim(store: SqliteStore, job_id: str) -> Awaitable[Any]:
     now = time.time()
-    return store.claim(now=now, token=new_token(), lease_until=now + 30)
+    rule = partial(claimed, now=now, token=new_token(), lease_until=now + 30)
+    return store.claim(rule, now=now)
 
 
 _ACTS: dict[str, Callable[[SqliteStore, str], Awaitable[Any]]] = {

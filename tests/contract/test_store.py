@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from convertd.errors import FileInvalid, IdempotencyInFlight
 from convertd.jobs.memory import MemoryStore
 from convertd.jobs.sqlite import SqliteStore
-from convertd.jobs.store import Cursor, Due, IdempotencyKey, Reservation, Store
+from convertd.jobs.store import Brief, Cursor, Due, IdempotencyKey, Reservation, Store
 from convertd.model import job as rules
 from convertd.model.job import Failure, Job, State
 from tests.support.jobs import NOW, RETENTION, make_artifact, make_job, make_task
@@ -74,7 +74,7 @@ async def test_a_held_job_comes_back_as_it_went_in(store: Store) -> None:
 
 async def test_an_unknown_job_is_none(store: Store) -> None:
     assert await store.get("nobody") is None
-    assert await store.version("nobody") is None
+    assert await store.brief("nobody") is None
     assert await store.update("nobody", lambda job: job) is None
     assert await store.delete("nobody", ended_by=NOW) is None
 
@@ -101,7 +101,7 @@ async def test_an_update_keeps_every_change_and_counts_the_version(store: Store)
     assert changed.version == 2
     assert changed.outputs[0].key == "out"
     assert await store.get(job.id) == changed
-    assert await store.version(job.id) == (2, "local")
+    assert await store.brief(job.id) == Brief("local", 2, changed.state, None)
 
 
 async def test_a_rule_that_does_not_apply_changes_nothing(store: Store) -> None:
@@ -179,7 +179,7 @@ async def test_a_deleted_job_is_gone_with_all_its_parts(store: Store) -> None:
 
 
 async def claim(store: Store, now: float = NOW, token: str = "t") -> Job | None:
-    return await store.claim(now=now, token=token, lease_until=now + 30)
+    return await store.claim(partial(rules.claimed, now=now, token=token, lease_until=now + 30), now=now)
 
 
 async def test_the_longest_waiting_job_is_claimed_first(store: Store) -> None:
@@ -209,7 +209,7 @@ async def test_jobs_of_one_moment_are_claimed_by_id(store: Store) -> None:
 async def test_a_claim_is_kept(store: Store) -> None:
     job = make_job()
     await store.insert(job)
-    claimed = await store.claim(now=NOW, token="mine", lease_until=NOW + 30)
+    claimed = await claim(store, token="mine")
     assert claimed is not None
     assert (claimed.state, claimed.token, claimed.version) == (State.RUNNING, "mine", 2)
     assert await store.get(job.id) == claimed

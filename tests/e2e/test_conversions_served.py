@@ -270,9 +270,24 @@ class TestReading:
     async def test_a_long_poll_ends_with_the_change(self, api: Api) -> None:
         job = await api.linger(1)
         while job["status"] == "queued":
-            job = await api.job(job["id"], wait=30)
+            job = await api.job(job["id"])
         assert job["status"] == "running"
         assert (await api.job(job["id"], wait=30))["status"] == "succeeded"
+
+    async def test_a_long_poll_misses_no_change_since_the_known_version(self, api: Api) -> None:
+        job = await api.linger(0)
+        known = (await api.get(f"/jobs/{job['id']}")).headers["ETag"]
+        while (await api.job(job["id"]))["status"] != "succeeded":
+            pass
+        headers = {"Prefer": "wait=30", "If-None-Match": known}
+        reply = await api.get(f"/jobs/{job['id']}", headers=headers)
+        assert reply.status in (200, 304)
+        late = await api.linger(20)
+        while (await api.job(late["id"]))["status"] == "queued":
+            pass
+        headers["If-None-Match"] = 'W/"1-0"'
+        assert (await api.get(f"/jobs/{late['id']}", headers=headers)).job(200)["status"] == "running"
+        await api.request("DELETE", f"/jobs/{late['id']}")
 
     async def test_jobs_are_listed_newest_first_in_pages(self, api: Api) -> None:
         made = []

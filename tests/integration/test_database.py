@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from convertd.errors import FileInvalid, StorageFull, Unavailable
 from convertd.jobs import database
 from convertd.jobs.database import Database, DatabaseTooNew
 from convertd.jobs.sqlite import SqliteStore
-from convertd.model.job import Failure, Job, State
+from convertd.model.job import Failure, Job, State, claimed
 from tests.support.jobs import NOW, make_artifact, make_job, make_task
 
 
@@ -311,7 +312,9 @@ async def test_two_processes_never_claim_the_same_job(path: Path, store: SqliteS
 
     async def claimer(mine: SqliteStore) -> list[str]:
         taken: list[str] = []
-        while (job := await mine.claim(now=NOW, token="t", lease_until=NOW + 30)) is not None:
+        while (
+            job := await mine.claim(partial(claimed, now=NOW, token="t", lease_until=NOW + 30), now=NOW)
+        ) is not None:
             taken.append(job.id)
         return taken
 

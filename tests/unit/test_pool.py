@@ -10,6 +10,7 @@ import pytest
 
 from convertd.engines.base import Limits
 from convertd.errors import Unavailable
+from convertd.jobs.store import Rule
 from convertd.model.job import Job, State
 from convertd.sandbox.runner import Budget
 from convertd.worker import pool as pool_module
@@ -154,8 +155,8 @@ async def test_a_job_that_is_just_being_claimed_at_the_stop_is_given_back(
     entered, committed = asyncio.Event(), asyncio.Event()
     claim = works.house.store.claim
 
-    async def slow_claim(**given: Any) -> Job | None:
-        job = await claim(**given)
+    async def slow_claim(*asked: Any, **given: Any) -> Job | None:
+        job = await claim(*asked, **given)
         entered.set()
         await committed.wait()
         return job
@@ -177,10 +178,10 @@ async def test_a_database_that_is_away_is_asked_again(works: Works, monkeypatch:
     monkeypatch.setattr(pool_module, "POLL_SECONDS", 0.001)
     claim, failures = works.house.store.claim, iter([Unavailable("away"), RuntimeError("a bug")])
 
-    async def shaky_claim(**given: Any) -> Job | None:
+    async def shaky_claim(*asked: Any, **given: Any) -> Job | None:
         if (failure := next(failures, None)) is not None:
             raise failure
-        return await claim(**given)
+        return await claim(*asked, **given)
 
     monkeypatch.setattr(works.house.store, "claim", shaky_claim)
     job = await works.house.submit()
@@ -192,14 +193,14 @@ async def test_a_database_that_is_away_is_asked_again(works: Works, monkeypatch:
 
 async def test_a_run_that_breaks_frees_its_slot(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     works = Works(workers=1)
-    settle, failures = works.house.leases.settle, iter([Unavailable("away")])
+    update, failures = works.house.store.update, iter([Unavailable("away"), Unavailable("still away")])
 
-    async def shaky_settle(job: Job) -> Job | None:
-        if (failure := next(failures, None)) is not None:
+    async def shaky_update(job_id: str, rule: Rule, *, durable: bool = True) -> Job | None:
+        if durable and (failure := next(failures, None)) is not None:
             raise failure
-        return await settle(job)
+        return await update(job_id, rule, durable=durable)
 
-    monkeypatch.setattr(works.house.leases, "settle", shaky_settle)
+    monkeypatch.setattr(works.house.store, "update", shaky_update)
     await works.house.submit()
     works.house.clock.advance(1)
     second = await works.house.submit()

@@ -41,20 +41,16 @@ def house() -> House:
 
 async def finish(house: House, job: Job) -> Job:
     """The held job, ended with one stored output."""
-    assert await house.leases.start_task(job, 0) is not None
     output = make_artifact(f"{job.id}-out", task=0)
     house.blobs.stored[output.key] = b"output"
-    assert await house.leases.complete_task(job, 0, [output])
-    ended = await house.leases.settle(job)
+    ended = await house.leases.complete_task(job, 0, [output])
     assert ended is not None
     return ended
 
 
 async def crash(house: House, job: Job, error: ConvertdError | None = None) -> Job:
     """The held job, after an attempt that failed."""
-    assert await house.leases.start_task(job, 0) is not None
-    await house.leases.fail_task(job, 0, error or WorkerCrash("It died."))
-    settled = await house.leases.settle(job)
+    settled = await house.leases.fail_task(job, 0, error or WorkerCrash("It died."))
     assert settled is not None
     return settled
 
@@ -232,16 +228,15 @@ async def test_cancelling_takes_a_running_job_from_its_worker(house: House) -> N
         assert await hints.wait(0)
     assert not await house.leases.holds(job)
     assert not await house.leases.beat(job)
-    assert await house.leases.start_task(job, 0) is None
+    assert await house.leases.complete_task(job, 0, []) is None
 
 
 @pytest.mark.parametrize("cancel_first", [False, True])
 async def test_of_cancel_and_finish_one_wins(house: House, cancel_first: bool) -> None:
     job = await house.claimed()
-    await house.leases.start_task(job, 0)
-    await house.leases.complete_task(job, 0, [make_artifact("out", task=0)])
-    cancel, settle = house.service.cancel("local", job.id), house.leases.settle(job)
-    acts = (cancel, settle) if cancel_first else (settle, cancel)
+    cancel = house.service.cancel("local", job.id)
+    complete = house.leases.complete_task(job, 0, [make_artifact("out", task=0)])
+    acts = (cancel, complete) if cancel_first else (complete, cancel)
     results = await asyncio.gather(*acts, return_exceptions=True)
     first, second = results
     assert isinstance(first, Job)
@@ -312,7 +307,6 @@ async def test_a_worker_without_the_job_reports_nothing(house: House) -> None:
     await house.leases.fail_task(stale, 0, FileInvalid("m"))
     await house.leases.drain(stale)
     assert not await house.leases.complete_task(stale, 0, [])
-    assert await house.leases.settle(stale) is None
     assert await house.current(job) == job
 
 
@@ -321,7 +315,6 @@ async def test_a_worker_without_the_job_reports_nothing(house: House) -> None:
 
 async def test_an_orphan_is_queued_again_when_its_lease_has_run_out(house: House) -> None:
     job = await house.claimed()
-    await house.leases.start_task(job, 0)
     house.clock.advance(POLICY.lease - 0.1)
     assert await house.upkeep.rescue() == 0
     house.clock.advance(0.1)
@@ -352,7 +345,7 @@ async def test_a_file_that_kills_its_worker_fails_after_three_attempts(house: Ho
     submitted = await house.submit()
     for attempt in range(POLICY.attempts):
         assert (await house.current(submitted)).state is State.QUEUED, attempt
-        await house.leases.start_task(await claim(house), 0)
+        await claim(house)
         house.clock.advance(POLICY.lease)
         await house.upkeep.rescue()
     ended = await house.current(submitted)

@@ -89,13 +89,16 @@ class JobHandlers:
         return _json({"jobs": views, "next_cursor": _cursor_text(last) if last is not None else None})
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """GET /jobs/{id}; ``Prefer: wait=N`` waits for a change of state."""
+        """GET /jobs/{id}; ``Prefer: wait=N`` waits for a change of state.
+
+        A client that sends the ETag it knows misses no change between two such requests.
+        """
         account, job_id = request[ACCOUNT], request.match_info["id"]
         wait = requests.preferred_wait(request)
         if wait is None and (quick := await self._remembered(request, account, job_id)) is not None:
             return quick
         job = await self._jobs.get(account, job_id)
-        if wait is not None:
+        if wait is not None and _is_known(request, job):
             job = await self._jobs.wait_change(job, wait)
         response = await self._answer(request, job, status=200)
         if wait is not None:
@@ -242,6 +245,12 @@ def _job_response(
     if request.method == "GET" and request.headers.get("If-None-Match") == etag:
         return web.Response(status=304, headers=headers)
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+
+def _is_known(request: web.Request, job: Job) -> bool:
+    """Whether the client has seen this version, as far as it says."""
+    known = request.headers.get("If-None-Match")
+    return known is None or known.startswith(f'W/"{job.version}-')
 
 
 def _check_single(received: Received, wanted: Wanted) -> None:
