@@ -132,7 +132,8 @@ def _confine(errand: Errand, confinement: Confinement, pipe: int) -> None:
     # Root keeps its way past file modes, so that data directories of other owners work; Landlock bounds it.
     kernel.keep_capabilities(1 << kernel.CAP_DAC_OVERRIDE if os.geteuid() == 0 else 0)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    with suppress(OSError):  # a courtesy, for which no conversion shall fail
+        os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
     if confinement.filters:
         seccomp.install(confinement.filters[errand.engine.processes])
     gc.enable()

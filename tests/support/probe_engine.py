@@ -107,6 +107,11 @@ def use_temporary_files(call: Call) -> list[Product]:
 
 
 @misdeed
+def show_niceness(call: Call) -> list[Product]:
+    return text(call, str(os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+@misdeed
 def run_program(call: Call) -> list[Product]:
     return attempt(call, lambda: subprocess.run(["true"], check=True))
 

@@ -1,0 +1,49 @@
+"""Whether a sandbox that starts can convert, and what is told when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from tests.support.server import REPOSITORY, clean_environment
+
+ONE_CALL = """
+import asyncio, os, sys
+from pathlib import Path
+from convertd.sandbox.runner import Budget, Sandbox, Work
+
+async def main(root):
+    (root / "out").mkdir()
+    (root / "in.txt").write_text("hello")
+    work = Work(engine="probe", operation="show-niceness", source="txt", target="txt", inputs=("in.txt",))
+    sandbox = Sandbox(engine_modules=("tests.support.probe_engine",))
+    try:
+        await sandbox.run(work, scratch=root, budget=Budget(), on_progress=lambda fraction: None)
+    finally:
+        await sandbox.close()
+    print((root / "out" / "result.txt").read_text())
+
+os.nice(int(sys.argv[2]))
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+async def niceness_of_a_call(root: Path, *, server: int) -> int:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", ONE_CALL, str(root), str(server)),
+        stdout=asyncio.subprocess.PIPE,
+        env=clean_environment({}),
+        cwd=REPOSITORY,
+    )
+    told, _ = await process.communicate()
+    return int(told)
+
+
+async def test_a_call_is_nicer_than_the_server(tmp_path: Path) -> None:
+    assert await niceness_of_a_call(tmp_path, server=0) >= 5
+
+
+async def test_a_server_that_is_nice_already_converts(tmp_path: Path) -> None:
+    """Only the privileged may become less nice."""
+    assert await niceness_of_a_call(tmp_path, server=15) >= 15
