@@ -48,10 +48,6 @@ class BlobWriter(Protocol):
     def head(self) -> bytes:
         """The first bytes, at most :data:`HEAD_BYTES`."""
 
-    @property
-    def sha256(self) -> str:
-        """Hexadecimal digest of what was written so far."""
-
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take a chunk of any size; it may be reused at once. ``StorageFull`` when there is no room."""
 

@@ -73,7 +73,7 @@ class LocalStore:
         finally:
             if not writer.committed:
                 # Shielded: a cancelled request must not leave its spool file behind.
-                await asyncio.shield(self._hop(writer.spool.discard))
+                await asyncio.shield(writer.discard())
 
     async def adopt(self, path: Path, key: str) -> Blob:
         return await self._hop(self._adopt, path, self._place(key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from convertd.errors import ConvertdError
 from convertd.storage.base import HEAD_BYTES, Blob
 
 BATCH_BYTES: Final = 1024 * 1024
@@ -30,15 +32,15 @@ class Spool:
         self._lock = threading.Lock()
         self.digest = hashlib.sha256()
 
-    def write(self, batch: bytearray, hashed: int) -> None:
-        """Append ``batch``, of which the first ``hashed`` bytes are in the digest already."""
+    def write(self, batch: bytearray) -> None:
+        """Append ``batch``."""
         with self._lock:
-            self._write(batch, hashed)
+            self._write(batch)
 
-    def commit(self, batch: bytearray, hashed: int, target: Path) -> None:
+    def commit(self, batch: bytearray, target: Path) -> None:
         """Append the last ``batch`` and publish."""
         with self._lock:
-            descriptor = self._write(batch, hashed)
+            descriptor = self._write(batch)
             publish(descriptor, self._path, target)
             self._target = target
             self._done = True
@@ -51,7 +53,7 @@ class Spool:
             self._close()
             (self._target or self._path).unlink(missing_ok=True)
 
-    def _write(self, batch: bytearray, hashed: int) -> int:
+    def _write(self, batch: bytearray) -> int:
         if self._done:
             raise ValueError("the writer has ended")
         self._done = True
@@ -59,7 +61,7 @@ class Spool:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._descriptor = os.open(self._path, flags, 0o600)
         with memoryview(batch) as view:
-            self.digest.update(view[hashed:])
+            self.digest.update(view)
             written = 0
             while written < len(view):
                 written += os.write(self._descriptor, view[written:])
@@ -73,7 +75,10 @@ class Spool:
 
 
 class LocalWriter:
-    """:class:`~convertd.storage.base.BlobWriter` that gathers chunks into batches of :data:`BATCH_BYTES`."""
+    """:class:`~convertd.storage.base.BlobWriter` that gathers chunks into batches of :data:`BATCH_BYTES`.
+
+    While a thread hashes and writes one batch, the next is gathered; there are never more than these two.
+    """
 
     def __init__(self, spool: Spool, place: Callable[[str], Path], hop: Callable[..., asyncio.Future[None]]):
         self.spool = spool
@@ -83,7 +88,7 @@ class LocalWriter:
         self._size = 0
         self._head = bytearray()
         self._batch = bytearray()
-        self._hashed = 0
+        self._writing: asyncio.Future[None] | None = None
 
     @property
     def size(self) -> int:
@@ -92,13 +97,6 @@ class LocalWriter:
     @property
     def head(self) -> bytes:
         return bytes(self._head)
-
-    @property
-    def sha256(self) -> str:
-        with memoryview(self._batch) as view:
-            self.spool.digest.update(view[self._hashed :])
-            self._hashed = len(view)
-        return self.spool.digest.hexdigest()
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         with memoryview(chunk).cast("B") as view:
@@ -111,17 +109,30 @@ class LocalWriter:
                 self._batch += part
                 taken += len(part)
                 if len(self._batch) >= BATCH_BYTES:
-                    await self._hop(self.spool.write, *self._take())
+                    await self._written()
+                    self._writing = self._hop(self.spool.write, self._take())
 
     async def commit(self, key: str) -> Blob:
         target = self._place(key)
-        await self._hop(self.spool.commit, *self._take(), target)
+        await self._written()
+        await self._hop(self.spool.commit, self._take(), target)
         self.committed = True
         return Blob(size=self._size, sha256=self.spool.digest.hexdigest())
 
-    def _take(self) -> tuple[bytearray, int]:
-        taken = self._batch, self._hashed
-        self._batch, self._hashed = bytearray(), 0
+    async def discard(self) -> None:
+        """Leave nothing behind; what went wrong with the last batch does not matter any more."""
+        with contextlib.suppress(ConvertdError, OSError, ValueError):
+            await self._written()
+        await self._hop(self.spool.discard)
+
+    async def _written(self) -> None:
+        """Wait for the batch before; its error is this caller's."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await writing
+
+    def _take(self) -> bytearray:
+        taken, self._batch = self._batch, bytearray()
         return taken
 
 

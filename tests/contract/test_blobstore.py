@@ -66,13 +66,12 @@ async def test_what_is_written_is_read_back(store: BlobStore, size: int, step: i
     assert (found.key, found.size) == ("a.in", size)
 
 
-async def test_size_digest_and_head_are_known_on_the_way(store: BlobStore) -> None:
+async def test_size_and_head_are_known_on_the_way(store: BlobStore) -> None:
     async with store.writer() as writer:
         for start in range(0, len(BIG), 300_000):
             await writer.write(memoryview(BIG)[start : start + 300_000])
             seen = BIG[: start + 300_000]
             assert writer.size == len(seen)
-            assert writer.sha256 == hashlib.sha256(seen).hexdigest()
             assert writer.head == seen[: base.HEAD_BYTES]
         assert (await writer.commit("k")).sha256 == hashlib.sha256(BIG).hexdigest()
     assert await content_of(store, "k") == BIG
