@@ -34,7 +34,7 @@ from convertd.jobs.upkeep import Upkeep
 from convertd.model.job import Retention
 from convertd.sandbox.runner import Budget, Sandbox
 from convertd.storage.local import LocalStore
-from convertd.web.auth import Authenticator, is_loopback, own_hosts
+from convertd.web.auth import Authenticator, is_loopback, is_private, own_hosts
 from convertd.web.connections import ErrorRenderer
 from convertd.web.problems import Problem
 from convertd.web.server import Server
@@ -108,16 +108,20 @@ async def running(config: Config) -> AsyncIterator[Running]:
         data_dir = config.data_dir.absolute()
         stack.enter_context(_locked(data_dir))
         keyring = stack.enter_context(open_keyring(data_dir))
-        loopback = is_loopback(config.host)
+        loopback = is_private(config.host, config.links.base_url)
         _check_exposure(config, keyring, loopback=loopback)
 
-        registry = Registry(discover(config.engines.modules))
+        engines = discover(config.engines.modules)
         sandbox = Sandbox(engine_modules=config.engines.modules, require=config.sandbox.require)
         stack.push_async_callback(sandbox.close)
         await sandbox.start()
+        registry = Registry(engines, sandbox.disabled)
         blobs = LocalStore(data_dir / "files")
         await blobs.start()
         stack.push_async_callback(blobs.close)
+        limits = _executor_settings(config)
+        async with blobs.scratch() as scratch:
+            await sandbox.try_out(scratch, limits.budget)
         store = await SqliteStore.open(database_path(data_dir))
         stack.push_async_callback(store.close)
 
@@ -134,7 +138,7 @@ async def running(config: Config) -> AsyncIterator[Running]:
             registry=registry,
             blobs=blobs,
             sandbox=sandbox,
-            settings=_executor_settings(config),
+            settings=limits,
             clock=time.time,
         )
         pool = WorkerPool(
@@ -213,10 +217,13 @@ def _locked(data_dir: Path) -> Iterator[None]:
 
 def _check_exposure(config: Config, keyring: Keyring, *, loopback: bool) -> None:
     if not loopback and keyring.is_empty():
+        by_address = is_loopback(config.host)
+        way = f"The address {config.links.base_url}" if by_address else f"Listening on {config.host}"
+        remedy = "leave links.base_url empty" if by_address else "listen on 127.0.0.1"
         raise CannotStart(
-            f"Listening on {config.host} lets other machines in, and there is no API key yet. Make one with\n"
+            f"{way} lets other machines in, and there is no API key yet. Make one with\n"
             f"  convertd keys create NAME --data-dir {config.data_dir}\n"
-            "and start again, or listen on 127.0.0.1."
+            f"and start again, or {remedy}."
         )
 
 

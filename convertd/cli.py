@@ -206,4 +206,4 @@ def revoke_key(name: str, data_dir: Path | None, config_file: Path | None) -> No
         raise click.ClickException(error.message) from None
     click.echo(f"Key {name!r} is revoked.")
     if open_again:
-        click.echo("No valid key is left: a server on loopback is open to this machine's users again.")
+        click.echo("No valid key is left: a server that serves this machine alone is open to its users again.")

@@ -37,11 +37,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_private(host: str, base_url: str) -> bool:
+    """Whether a server that listens on ``host`` serves this machine alone.
+
+    One that clients know under another machine's address, ``base_url``, is made public by a proxy.
+    """
+    return is_loopback(host) and (not base_url or is_loopback(urlsplit(base_url).hostname or ""))
+
+
 class Authenticator:
     """Turns a request into an account."""
 
     def __init__(self, keys: Keys, *, loopback: bool) -> None:
-        """``loopback``: nothing but this machine can connect."""
+        """``loopback``: nothing but this machine can connect, by a proxy neither."""
         self._keys = keys
         self._loopback = loopback
         self.own_hosts: Collection[str] = ()
@@ -78,7 +86,7 @@ class Authenticator:
         if self.open:
             raise Unauthorized(
                 "Without API keys this server answers only requests to its own address, from no other web "
-                "page. Create a key with 'convertd keys create NAME', or name the address in links.base_url."
+                "page. Create a key with 'convertd keys create NAME' and send it."
             )
 
 

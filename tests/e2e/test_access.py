@@ -88,13 +88,39 @@ class TestOpen:
         assert (await api.get("/jobs", headers=sent)).status == 200
 
     async def test_the_configured_address_is_its_own(self, start: Start, session: ClientSession) -> None:
-        server = start(LINKS_BASE_URL="https://convert.example")
+        server = start(LINKS_BASE_URL="http://localhost:9000")
         api = Api(session, server.url)
-        host = {"Host": "convert.example"}
         reply = await api.submit(PNG, to="webp", filename="a.png", wait=30)
-        assert reply.job(200)["outputs"][0]["url"].startswith("https://convert.example/download/")
-        assert (await api.get("/jobs", headers=host)).status == 200
+        assert reply.job(200)["outputs"][0]["url"].startswith("http://localhost:9000/download/")
+        assert (await api.get("/jobs", headers={"Host": "localhost:9000"})).status == 200
         (await api.get("/jobs", headers={"Host": "other.example"})).problem(401, "unauthorized")
+
+
+class TestPublished:
+    """A public address means a proxy on this machine that lets others in: never without a key."""
+
+    ADDRESS = "https://convert.example.com"
+
+    def test_it_does_not_start_without_a_key(self, tmp_path: Path) -> None:
+        ended = convertd(
+            "serve", "--port", "0", "--data-dir", str(tmp_path), env={"CONVERTD_LINKS_BASE_URL": self.ADDRESS}
+        )
+        assert ended.returncode == 1
+        assert "convertd keys create NAME" in ended.stderr
+        assert self.ADDRESS in ended.stderr
+
+    async def test_it_stays_closed_when_its_last_key_is_revoked(
+        self, start: Start, session: ClientSession, tmp_path: Path
+    ) -> None:
+        key = create_key(tmp_path / "data", "only")
+        server = start(LINKS_BASE_URL=self.ADDRESS)
+        assert (await with_key(session, server, key).get("/jobs")).status == 200
+        revoke_key(server.data_dir, "only")
+        for host in ("convert.example.com", f"127.0.0.1:{server.port}"):
+            for headers in ({"Host": host}, {"Host": host, "X-API-Key": key}):
+                api = Api(session, server.url, headers)
+                (await api.get("/jobs")).problem(401, "unauthorized")
+                (await api.submit(PNG, to="webp", filename="a.png")).problem(401, "unauthorized")
 
 
 class TestKeys:

@@ -6,7 +6,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from convertd.errors import Unauthorized
-from convertd.web.auth import LOCAL_ACCOUNT, Authenticator, is_loopback, own_hosts
+from convertd.web.auth import LOCAL_ACCOUNT, Authenticator, is_loopback, is_private, own_hosts
 
 HOME = "127.0.0.1:8080"
 
@@ -106,6 +106,26 @@ def test_addresses_that_others_reach(host: str) -> None:
     assert not is_loopback(host)
 
 
+@pytest.mark.parametrize("base_url", ["", "http://localhost", "http://127.0.0.1:9000/x", "https://[::1]:8"])
+def test_a_server_for_this_machine_alone(base_url: str) -> None:
+    assert is_private("127.0.0.1", base_url)
+    assert not is_private("0.0.0.0", base_url)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://convert.example.com",
+        "http://192.168.0.7",
+        "http://localhost@evil.example",
+        "http://0.0.0.0:80",
+    ],
+)
+def test_a_public_address_means_a_proxy_that_lets_others_in(base_url: str) -> None:
+    assert not is_private("127.0.0.1", base_url)
+    assert not is_private("localhost", base_url)
+
+
 # Host and Origin
 
 
@@ -120,8 +140,8 @@ def test_the_servers_own_names_are_answered(host: str) -> None:
 
 
 def test_the_declared_address_is_an_own_name() -> None:
-    auth = authenticator(base_url="https://files.example.com/")
-    check(auth, Host="files.example.com", Origin="https://files.example.com")
+    auth = authenticator(base_url="http://localhost:9000/")
+    check(auth, Host="localhost:9000", Origin="http://localhost:9000")
 
 
 def test_on_port_80_the_port_may_be_left_out() -> None:
