@@ -45,7 +45,7 @@ def compress(call: Call) -> list[Product]:
         plan, outcome = _video_down_to(call, source, target_bytes, wishes, path)
     else:
         plan, outcome = _sound_down_to(call, source, target_bytes, wishes, path)
-    notes = [*plan.notes, *remarks(source, outcome)]
+    notes = [*plan.notes, *remarks(outcome)]
     if path.stat().st_size >= call.input.stat().st_size:
         notes.append(_take_input(call, source, wishes, path))
     return [Product(name=name, facts=facts_of(path), notes=tuple(notes))]

@@ -19,7 +19,7 @@ def convert(call: Call) -> list[Product]:
     plan = make_plan(call, source, wishes_of(call.options))
     name = output_name(call.target)
     outcome = transcode(call, source, plan, call.output_dir / name)
-    notes = (*plan.notes, *remarks(source, outcome))
+    notes = (*plan.notes, *remarks(outcome))
     return [Product(name=name, facts=facts_of(call.output_dir / name), notes=notes)]
 
 

@@ -202,16 +202,32 @@ def packets_of(container: InputContainer, stream: Stream) -> Iterator[Packet[Any
     for other in container.streams:
         if other.index != stream.index:
             other.discard = Discard.all
-    packets = container.demux([stream])
+    for packet in _demuxed(container.demux([stream])):
+        if packet.size or packet.dts is not None:
+            yield packet
+
+
+def last_moment(path: Path, source: str, limits: Limits) -> float:
+    """Time stamp (seconds) at which the last packet ends that the file holds, of whichever stream."""
+    last = 0.0
+    with opened(path, source, limits) as container:
+        for packet in _demuxed(container.demux()):
+            time = packet.pts if packet.pts is not None else packet.dts
+            if time is not None and packet.time_base is not None:
+                last = max(last, float((time + (packet.duration or 0)) * packet.time_base))
+    return last
+
+
+def _demuxed(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """``packets`` to their end, or to where reading fails."""
     while True:
         try:
             packet = next(packets)
         except MemoryError:
             raise
-        except (StopIteration, av.FFmpegError):
+        except (StopIteration, av.FFmpegError, ValueError):
             return
-        if packet.size or packet.dts is not None:
-            yield packet
+        yield packet
 
 
 _MOST_THREADS: Final = 16

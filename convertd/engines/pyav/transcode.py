@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ class Outcome:
     """Bytes of all packets written."""
     broke: bool
     """Whether reading ended with an error."""
+    short: bool = False
+    """Whether clearly less is in the file than its header announced."""
 
 
 def transcode(call: Call, source: Source, plan: Plan, path: Path, window: Window | None = None) -> Outcome:
@@ -79,7 +81,11 @@ def transcode(call: Call, source: Source, plan: Plan, path: Path, window: Window
             loop = _Loop(container, source, tracks, span, call)
             loop.run()
             outcome = loop.outcome(sink)
-    _judge(call, source, tracks, outcome, whole=window is None)
+    if window is None and is_short(source, outcome.reached):
+        # Not every stream of a whole file reaches its end: sound may stop before the picture does.
+        held = reading.last_moment(call.input, call.source, call.limits) - float(source.start)
+        outcome = replace(outcome, short=is_short(source, max(held, outcome.reached)))
+    _judge(call, tracks, outcome, whole=window is None)
     call.report(1.0)
     return outcome
 
@@ -219,20 +225,20 @@ class _Loop:
         )
 
 
-def _judge(call: Call, source: Source, tracks: dict[int, Track], outcome: Outcome, *, whole: bool) -> None:
+def _judge(call: Call, tracks: dict[int, Track], outcome: Outcome, *, whole: bool) -> None:
     """Raise :class:`FileInvalid` where what was read is not the recording that the file announced."""
     if not any(track.pieces for track in tracks.values()):
         if not whole:
             raise InvalidRequest("There is nothing in that part of the recording.", field="start")
         raise FileInvalid(f"Nothing in this {call.source} file can be decoded.")
-    if whole and call.source not in ENDS_ANYWHERE and is_short(source, outcome):
+    if outcome.short and call.source not in ENDS_ANYWHERE:
         raise cut_off(call.source)
 
 
-def is_short(source: Source, outcome: Outcome) -> bool:
-    """Whether clearly less was read than the header announced."""
+def is_short(source: Source, reached: float) -> bool:
+    """Whether ``reached`` seconds are clearly less than the header announced."""
     announced = source.duration or 0.0
-    return announced - outcome.reached > 2.0 and outcome.reached < announced * _CLEARLY_SHORT
+    return announced - reached > 2.0 and reached < announced * _CLEARLY_SHORT
 
 
 _HAS_INDEX = frozenset(("mp4", "m4v", "mov", "3gp", "m4a", "mkv", "webm", "avi", "wav", "aiff", "flac"))
@@ -249,13 +255,13 @@ def seek_before(container: InputContainer, source: str, time: Fraction) -> None:
         return
 
 
-def remarks(source: Source, outcome: Outcome, *, whole: bool = True) -> tuple[str, ...]:
-    """What a client should know about the input, which was wanted ``whole`` or in part."""
+def remarks(outcome: Outcome) -> tuple[str, ...]:
+    """What a client should know about the state of the input."""
     notes = []
     if outcome.damaged:
         notes.append(
             f"{outcome.damaged} damaged packet{'s were' if outcome.damaged > 1 else ' was'} skipped."
         )
-    if outcome.broke or (whole and is_short(source, outcome)):
+    if outcome.broke or outcome.short:
         notes.append(f"The file breaks off after {outcome.reached:.1f} seconds; what is there was converted.")
     return tuple(notes)

@@ -37,7 +37,7 @@ def trim(call: Call) -> list[Product]:
             notes.append(f"The cut is at the key frame at {at:.3f} seconds; precise=true cuts at the frame.")
     name = output_name(call.target)
     outcome = transcode(call, source, plan, call.output_dir / name, window)
-    notes += remarks(source, outcome, whole=False)
+    notes += remarks(outcome)
     return [Product(name=name, facts=facts_of(call.output_dir / name), notes=tuple(notes))]
 
 
