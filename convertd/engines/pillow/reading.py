@@ -55,7 +55,8 @@ def faults_of_the_file(source: str) -> Iterator[None]:
         found = re.search(r"\d+", str(error))
         pixels = f"{int(found[0]):,}" if found else "too many"
         raise LimitExceeded(
-            f"The picture has {pixels} pixels, more than this server decodes.", detail=repr(error)
+            f"The picture has {pixels} pixels; at most {Image.MAX_IMAGE_PIXELS:,} are allowed.",
+            detail=repr(error),
         ) from error
     except Exception as error:
         raise _fault(source, error) from error
