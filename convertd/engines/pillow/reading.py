@@ -55,7 +55,7 @@ def faults_of_the_file(source: str) -> Iterator[None]:
         found = re.search(r"\d+", str(error))
         pixels = f"{int(found[0]):,}" if found else "too many"
         raise LimitExceeded(
-            f"The picture has {pixels} pixels; at most {Image.MAX_IMAGE_PIXELS:,} are allowed.",
+            f"The picture has {pixels} pixels; at most {2 * (Image.MAX_IMAGE_PIXELS or 0):,} are allowed.",
             detail=repr(error),
         ) from error
     except Exception as error:
