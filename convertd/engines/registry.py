@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any
 
 import convertd.engines
@@ -17,6 +19,7 @@ from convertd.model.formats import FORMATS, Family
 from convertd.model.operations import CONVERT, Options, option_fields, parse_options
 
 ENTRY_POINTS = "convertd.engines"
+_FOLDERS = re.compile(r"(?<![\w.:/-])/(?:[^/\s'\"]+/)*")
 _NOT_ENGINES = frozenset(("base", "registry"))
 
 _PIVOTS = ("pdf", "png")
@@ -88,14 +91,27 @@ class Plan:
         return "+".join(step.engine.name for step in self.steps)
 
 
+def _seen(probed: Availability, trouble: str | None) -> Availability:
+    """What the probe says, unless the library was found and yet cannot be used."""
+    if not probed.ok or trouble is None:
+        return probed
+    # Clients read hints, and a loader's complaint names files of this machine.
+    return Availability(ok=False, hint=f"it cannot be loaded ({_FOLDERS.sub('', trouble)}).")
+
+
 class Registry:
     """The engines of this machine: what they can do, and what is missing for the rest."""
 
-    def __init__(self, engines: Mapping[str, Engine]) -> None:
-        """Probes every engine once; a new installation is seen at the next start."""
+    def __init__(
+        self, engines: Mapping[str, Engine], disabled: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Probes every engine once; a new installation is seen at the next start.
+
+        ``disabled``: engine name → why the converting processes cannot use it, although it may be installed.
+        """
         self.engines = engines
         self.availability: Mapping[str, Availability] = {
-            name: engine.probe() for name, engine in engines.items()
+            name: _seen(engine.probe(), disabled.get(name)) for name, engine in engines.items()
         }
 
     @cached_property

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from msgspec.structs import replace
+
 from convertd.engines.base import Product
 from convertd.errors import (
     ConvertdError,
@@ -18,7 +20,7 @@ from convertd.errors import (
     WorkerCrash,
     from_code,
 )
-from convertd.sandbox import child, limits
+from convertd.sandbox import child, limits, trial
 from convertd.sandbox.judge import judge
 from convertd.sandbox.link import Running, ZygoteLink
 from convertd.sandbox.protocol import Breach, Budget, Done, Ended, Failed, Work
@@ -32,6 +34,7 @@ _TOLD_BY_CHILD = frozenset(
     )
 )
 """Codes that an engine may raise; the others are about requests and the server."""
+_TRIAL_SECONDS = 30.0
 _JUDGED_AT_ONCE = 8
 """So many products are looked at on the event loop, in less time than a thread would cost."""
 
@@ -63,6 +66,21 @@ class Sandbox:
         Raises :class:`Unavailable` where that fails, or where ``require`` is set and a layer is missing.
         """
         await self._alive()
+
+    async def try_out(self, scratch: Path, budget: Budget) -> None:
+        """Make one small call in the empty directory ``scratch``, through all that a conversion goes through.
+
+        Raises :class:`Unavailable` that tells the operator why no conversion can run.
+        """
+        (scratch / child.OUT).mkdir()
+        (scratch / trial.WORK.inputs[0]).write_text("well")
+        try:
+            patient = replace(budget, wall_seconds=_TRIAL_SECONDS)
+            await self.run(trial.WORK, scratch=scratch, budget=patient, on_progress=lambda fraction: None)
+        except ConvertdError as error:
+            raise Unavailable(
+                f"The sandbox can run no conversion on this machine: {_cause(error)}.", detail=error.detail
+            ) from error
 
     async def close(self) -> None:
         """Kill all that runs, and wait until it is dead. May be called twice."""
@@ -136,6 +154,12 @@ def _verdict(work: Work, budget: Budget, running: Running, ended: Ended) -> Done
     if isinstance(running.last_word, Failed):
         raise _told(running.last_word)
     raise _silent_death(work, budget, ended)
+
+
+def _cause(error: ConvertdError) -> str:
+    """What went wrong, for the operator: of a traceback, the last statement and the exception."""
+    lines = [line.strip() for line in (error.detail or "").splitlines() if line.strip(" ~^")]
+    return ": ".join(lines[-2:]) or error.message.rstrip(".")
 
 
 def _breached(breach: Breach, work: Work, budget: Budget) -> ConvertdError:

@@ -36,6 +36,7 @@ from convertd.sandbox import (
     processes,
     protocol,
     seccomp,
+    trial,
     view,
 )
 from convertd.sandbox.protocol import Breach, Budget, Ended, Kill, Ready, Run, Started
@@ -240,7 +241,7 @@ def load(modules: Sequence[str]) -> tuple[Routes, dict[str, str]]:
     """Import the engines' libraries: the routes that can be run, and why engines cannot."""
     routes: Routes = {}
     disabled: dict[str, str] = {}
-    for engine in discover(modules).values():
+    for engine in (*discover(modules).values(), trial.ENGINE):
         try:
             available = engine.probe()
             if not available.ok:

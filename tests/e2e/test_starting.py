@@ -158,3 +158,30 @@ def test_what_can_be_done_is_listed(tmp_path: Path) -> None:
     examined = convertd("doctor", "--data-dir", str(tmp_path / "data"))
     assert examined.returncode == 0, examined.stdout
     assert "Pillow" in examined.stdout
+
+
+def test_a_sandbox_that_can_run_nothing(tmp_path: Path) -> None:
+    said = refused(
+        *("--port", "0", "--data-dir", str(tmp_path / "data")), ENGINES_MODULES="tests.support.broken_sandbox"
+    )
+    assert "sandbox can run no conversion" in said
+    assert "Permission denied" in said
+    examined = convertd(
+        *("doctor", "--data-dir", str(tmp_path / "data")),
+        env={"CONVERTD_ENGINES_MODULES": "tests.support.broken_sandbox"},
+    )
+    assert examined.returncode == 1
+    assert "MISS  sandbox: The sandbox can run no conversion" in examined.stdout
+
+
+async def test_an_engine_that_cannot_be_loaded_counts_as_missing(
+    start: Start, session: ClientSession
+) -> None:
+    server = start(ENGINES_MODULES="tests.support.broken_engine")
+    assert "Broken" not in server.greeting[4]
+    reply = await Api(session, server.url).submit(b"words", filename="a.txt", operation="break", to="txt")
+    told = reply.problem(415, "engine_missing")["detail"]
+    assert "libbroken.so: undefined symbol" in told
+    assert "/opt" not in told
+    examined = convertd("doctor", env={"CONVERTD_ENGINES_MODULES": "tests.support.broken_engine"})
+    assert "MISS  Broken: it cannot be loaded (OSError: libbroken.so: undefined symbol" in examined.stdout

@@ -63,6 +63,18 @@ def test_a_fidelity_that_nobody_has_is_refused_with_the_best_there_is() -> None:
         small_registry().plan("convert", "docx", "pdf", min_fidelity=EXACT)
 
 
+def test_an_engine_that_the_children_cannot_use_counts_as_missing() -> None:
+    broken = engine("fine", route("png", "jpg"))
+    absent = engine("other", route("png", "webp"), hint="install it.")
+    disabled = {"fine": "OSError: /opt/lib/fine.so: bad", "other": "install it."}
+    both = Registry({"fine": broken, "other": absent}, disabled)
+    with pytest.raises(
+        EngineMissing, match=r"needs Fine, .*: it cannot be loaded \(OSError: fine.so: bad\)\.$"
+    ):
+        both.plan("convert", "png", "jpg")
+    assert both.availability["other"].hint == "install it."
+
+
 def test_an_engine_that_is_missing_is_named_with_how_to_get_it() -> None:
     with pytest.raises(EngineMissing) as caught:
         small_registry().plan("convert", "wav", "mp3")
