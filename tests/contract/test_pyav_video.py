@@ -288,6 +288,51 @@ def test_pixels_that_are_not_square(tmp_path: Path) -> None:
         assert container.streams.video[0].sample_aspect_ratio in (None, 1)
 
 
+def shown_ratio(path: Path) -> Fraction:
+    """Width over height as a player shows it, by PyAV and by ffprobe."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        ratio = stream.width * (stream.sample_aspect_ratio or Fraction(1)) / stream.height
+    for seen in streams(probed(path), "video"):
+        told = seen.get("sample_aspect_ratio", "1:1").replace(":", "/")
+        assert seen["width"] * Fraction(told) / seen["height"] == ratio
+    return Fraction(ratio)
+
+
+@pytest.mark.parametrize(
+    ("target", "given"),
+    [
+        ("webm", {}),
+        ("webm", {"video_codec": "vp8"}),
+        ("webm", {"video_codec": "av1"}),
+        ("mkv", {}),
+        ("mkv", {"crf": 30}),
+        ("mkv", {"video_codec": "vp9"}),
+        ("mp4", {"crf": 30}),
+        ("mp4", {"video_codec": "h265"}),
+        ("mp4", {"video_codec": "vp9"}),
+        ("mov", {"crf": 30}),
+        ("gif", {}),
+    ],
+)
+def test_the_shape_of_the_picture_stays(tmp_path: Path, target: str, given: dict[str, Any]) -> None:
+    path = clips.video(tmp_path / "a.mp4", size=(90, 72), frames=5, aspect=Fraction(16, 15), sounds=())
+    result, _ = convert(path, target, tmp_path, **given)
+    assert shown_ratio(result) == Fraction(4, 3)
+
+
+def test_the_shape_of_a_copied_picture_stays(tmp_path: Path) -> None:
+    whole = clips.video(tmp_path / "whole.mp4", size=(90, 72), frames=5, aspect=Fraction(16, 15), sounds=())
+    path, _ = convert(whole, "mp4", tmp_path, video_codec="vp9")
+    path = path.rename(tmp_path / "a.mp4")
+    for target in ("mp4", "mkv", "webm"):
+        result, product = convert(path, target, tmp_path)
+        assert shown_ratio(result) == Fraction(4, 3), target
+        assert any("square" in note for note in product.notes) == (target == "webm")
+    _, product = convert(path, "webm", tmp_path, video_codec="copy")
+    assert any("squeezed" in note for note in product.notes)
+
+
 def test_frames_that_change_their_size_midway(tmp_path: Path) -> None:
     path = tmp_path / "a.ts"
     parts = [

@@ -58,7 +58,14 @@ class Container:
     """Words for ``audio_codec``, the default first."""
     covers: bool = False
     """Whether pictures attached to the sound are kept."""
+    square: bool = False
+    """Whether it is written without the shape of its pixels, as PyAV has no way to set what the muxer reads."""
 
+
+TELLS_ASPECT: Final = frozenset(
+    ("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video", "theora", "ffv1", "mjpeg")
+)
+"""Video codecs that tell the shape of the pixels themselves, whatever the container says."""
 
 _FASTSTART: Final = {"movflags": "+faststart"}
 _ANY_SOUND: Final = frozenset(
@@ -102,6 +109,7 @@ CONTAINERS: Final[Mapping[str, Container]] = {
         copies_sound=_ANY_SOUND,
         copies_text=_ANY_TEXT,
         text="subrip",
+        square=True,
         video=("h264", "h265", "vp8", "vp9", "av1"),
         sound=("aac", "mp3", "opus", "vorbis", "flac"),
     ),
@@ -111,6 +119,7 @@ CONTAINERS: Final[Mapping[str, Container]] = {
         copies_sound=frozenset(("opus", "vorbis")),
         copies_text=frozenset(("webvtt",)),
         text="webvtt",
+        square=True,
         video=("vp9", "vp8", "av1"),
         sound=("opus", "vorbis"),
     ),

@@ -12,6 +12,7 @@ from convertd.engines.pyav.codecs import (
     PRESETS,
     SOUND_ENCODERS,
     SVT_PRESET,
+    TELLS_ASPECT,
     VIDEO_ENCODERS,
     VPX_SPEED,
     Container,
@@ -95,6 +96,8 @@ def _video(
     if len(source.videos) > 1:
         notes.append(f"The largest of {len(source.videos)} video streams was kept.")
     if _video_stays(stream, container, target, wishes, look):
+        if not _keeps_aspect(stream.aspect, container, stream.codec):
+            notes.append(f"{target} does not tell that the pixels are not square: the copy looks squeezed.")
         return Copied(index=stream.index, codec=stream.codec)
     return encode_video(stream, container, target, wishes, look(stream.index), notes)
 
@@ -112,6 +115,8 @@ def _video_stays(stream: VideoStream, container: Container, target: str, wishes:
         return False
     if wishes.video_codec is not None and VIDEO_ENCODERS[wishes.video_codec].name != stream.codec:
         return False
+    if not _keeps_aspect(stream.aspect, container, stream.codec):
+        return False
     if target == "mp4" and stream.codec == "h264" and not _plays_everywhere(stream):
         return False
     return not (wishes.width or wishes.height) or _keeps_size(look(stream.index), wishes)
@@ -120,6 +125,11 @@ def _video_stays(stream: VideoStream, container: Container, target: str, wishes:
 def _plays_everywhere(stream: VideoStream) -> bool:
     """H.264 in other samplings than these is legal in MP4, but no browser shows it."""
     return stream.pix_fmt in ("yuv420p", "yuvj420p", "")
+
+
+def _keeps_aspect(aspect: Fraction, container: Container, codec: str) -> bool:
+    """Whether pixels of ``aspect`` are shown in their shape where ``container`` holds ``codec``."""
+    return aspect == 1 or not container.square or codec in TELLS_ASPECT
 
 
 def _keeps_size(picture: Picture, wishes: Wishes) -> bool:
@@ -158,9 +168,13 @@ def encode_video(
     _tell_losses(stream, picture, deep, alpha, notes)
     natural = upright_size(picture)
     size = fit_inside(natural, wishes.width, wishes.height, wishes.enlarge)
-    shape = frame_steps(
-        picture, pix_fmt, size=None if size == natural else size, fps=wishes.fps, keep_hdr=deep
-    )
+    stays = size == natural
+    if stays and not _keeps_aspect(picture.aspect, container, encoder.name):
+        stays = False
+        notes.append(
+            f"The picture was scaled to square pixels, {size[0]} × {size[1]}: {target} has no others."
+        )
+    shape = frame_steps(picture, pix_fmt, size=None if stays else size, fps=wishes.fps, keep_hdr=deep)
     rate = _as_fraction(wishes.fps) if wishes.fps else stream.rate
     return EncodedVideo(
         index=stream.index,

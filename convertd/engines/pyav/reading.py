@@ -141,6 +141,7 @@ def _video(stream: VideoStream) -> found.VideoStream:
             matrix=context.colorspace,
             range=context.color_range,
         ),
+        aspect=stream.sample_aspect_ratio or Fraction(1),
         alpha_aside=stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1",
     )
 

@@ -63,6 +63,8 @@ class VideoStream:
     rate: Fraction
     time_base: Fraction
     colour: Colour = Colour()
+    aspect: Fraction = Fraction(1)
+    """Width of a stored pixel over its height."""
     alpha_aside: bool = False
     """Whether the transparency is in a layer of its own, which FFmpeg's decoder leaves out."""
 
