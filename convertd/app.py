@@ -22,7 +22,7 @@ from convertd.api.native import NativeDialect
 from convertd.config import Config
 from convertd.engines.base import Limits
 from convertd.engines.registry import Registry, discover
-from convertd.errors import ConvertdError
+from convertd.errors import ConvertdError, NotFound
 from convertd.jobs import database
 from convertd.jobs.hints import LocalBus, Signal
 from convertd.jobs.keyring import Keyring
@@ -73,8 +73,13 @@ def database_path(data_dir: Path) -> Path:
 
 
 @contextlib.contextmanager
-def open_keyring(data_dir: Path) -> Iterator[Keyring]:
-    """The API keys of a data directory, whether its server runs or not."""
+def open_keyring(data_dir: Path, *, create: bool = True) -> Iterator[Keyring]:
+    """The API keys of a data directory, whether its server runs or not.
+
+    Unless ``create``, raises :class:`NotFound` where no server or key has made a database yet.
+    """
+    if not (create or database_path(data_dir).exists()):
+        raise NotFound(f"There is no database in {data_dir}; name its folder with --data-dir.")
     database.prepare(database_path(data_dir))
     keyring = Keyring(database_path(data_dir))
     try:
@@ -116,6 +121,8 @@ async def running(config: Config) -> AsyncIterator[Running]:
         stack.push_async_callback(sandbox.close)
         await sandbox.start()
         registry = Registry(engines, sandbox.disabled)
+        for name, reason in sandbox.disabled.items():
+            log.info("engine %s cannot be used: %s", name, reason)
         blobs = LocalStore(data_dir / "files")
         await blobs.start()
         stack.push_async_callback(blobs.close)
@@ -156,7 +163,7 @@ async def running(config: Config) -> AsyncIterator[Running]:
                 "workers": pool.well,
             }
 
-        secrets = config.links.secrets or (load_or_create_secret(data_dir),)
+        secrets = config.links.secrets or (_own_secret(data_dir),)
         services = Services(
             jobs=JobService(ledger, registry),
             registry=registry,
@@ -227,6 +234,13 @@ def _check_exposure(config: Config, keyring: Keyring, *, loopback: bool) -> None
         )
 
 
+def _own_secret(data_dir: Path) -> str:
+    try:
+        return load_or_create_secret(data_dir)
+    except ValueError as error:
+        raise CannotStart(f"{error}.") from error
+
+
 async def _listen(server: Server, config: Config) -> int:
     try:
         return await server.start(config.host, config.port)
@@ -277,7 +291,10 @@ def _policy(config: Config) -> Policy:
 
 
 def _upload_limits(config: Config) -> UploadLimits:
-    return UploadLimits(file=config.limits.upload, request=config.limits.request, files=config.limits.files)
+    limits = config.limits
+    return UploadLimits(
+        file=limits.upload, request=limits.request, files=limits.files, seconds=limits.upload_time
+    )
 
 
 def _executor_settings(config: Config) -> ExecutorSettings:

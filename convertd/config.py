@@ -40,6 +40,7 @@ class Limits(Section, frozen=True, kw_only=True):
 
     upload: Annotated[int, size("Largest single file.")] = 500 * MB
     request: Annotated[int, size("All files of one request together.")] = 2 * GB
+    upload_time: Annotated[float, seconds("Time for the whole body of a request to arrive.")] = HOUR
     files: Annotated[int, count("Files of one job.")] = 100
     tasks: Annotated[int, count("Tasks of one job: its files times its targets.")] = 1000
     queue: Annotated[int, count("Waiting jobs; past this, new ones are answered 429.")] = 10_000

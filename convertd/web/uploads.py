@@ -10,29 +10,36 @@ from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from convertd.errors import FileInvalid, InvalidRequest, Timeout, TooLarge
 from convertd.model.formats import identify
 from convertd.model.job import Artifact
 from convertd.storage.base import BlobStore
+from convertd.web.forms import decoded, next_part, text_of
 
 T = TypeVar("T")
 
 IDLE_SECONDS: Final = 60.0
 """A client that sends nothing for this long is cut off."""
 
-_FIELD_BYTES: Final = 64 * 1024
+TEXT_BYTES: Final = 1024 * 1024
+"""All text fields of a form together, names included; they are held in memory."""
+
 _FIELDS: Final = 1000
+_FRAMING_BYTES: Final = 8 * 1024 * 1024
+"""More than the boundaries and heads of a form's parts may well take."""
+_PATH_BYTES: Final = 1024
 _NAME_LENGTH: Final = 255
-_CHUNK: Final = 256 * 1024
 
 
 class UploadLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes in bytes."""
+    """Sizes in bytes, ``seconds`` for a whole body to arrive."""
 
     file: int
     request: int
     files: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,27 +102,27 @@ class Intake:
 
     @contextlib.asynccontextmanager
     async def multipart(self, request: web.Request, job_id: str, *, files: str) -> AsyncIterator[Received]:
-        """The parts of a form; parts named ``files`` (or with a file name) are files, the others text.
+        """The parts of a form; those named ``files`` are files, the others text.
 
         Files that are not kept inside the context are deleted at its end.
         """
         async with self._received(job_id) as received:
-            self._check_length(request, self._limits.request + _FIELDS * _FIELD_BYTES)
+            self._check_length(request, self._limits.request + _FRAMING_BYTES, "limits.request")
             try:
                 reader = await request.multipart()
             except (AssertionError, ValueError) as error:
                 raise InvalidRequest(
                     "The multipart body has no usable boundary.", detail=str(error)
                 ) from error
-            await self._guarded(self._parts(reader, received, files), request)
+            await self._guarded(self._parts(reader, received, files))
             yield received
 
     @contextlib.asynccontextmanager
     async def raw(self, request: web.Request, job_id: str, *, name: str) -> AsyncIterator[Received]:
         """The whole body as one file called ``name``."""
         async with self._received(job_id) as received:
-            self._check_length(request, self._limits.file)
-            await self._guarded(self._file(received, "", name, request.content.readany), request)
+            self._check_length(request, self._limits.file, "limits.upload")
+            await self._guarded(self._file(received, "", name, request.content.readany))
             yield received
 
     async def whole(self, request: web.Request, *, limit: int) -> bytes:
@@ -126,9 +133,9 @@ class Intake:
             while chunk := await _soon(request.content.readany()):
                 body.extend(chunk)
                 if len(body) > limit:
-                    raise self._too_large(limit)
+                    raise _too_large(limit, "a body without a file")
 
-        await self._guarded(read(), request)
+        await self._guarded(read())
         return bytes(body)
 
     @contextlib.asynccontextmanager
@@ -140,62 +147,78 @@ class Intake:
             if not received._kept:
                 await self._blobs.delete([upload.key for upload in received.files])
 
-    async def _guarded(self, reading: Awaitable[None], request: web.Request) -> None:
-        """Give the connection's own failures their names."""
+    async def _guarded(self, reading: Awaitable[None]) -> None:
+        """Bound the whole body's time, and give the connection's own failures their names."""
         try:
-            await reading
+            async with asyncio.timeout(self._limits.seconds) as whole:
+                await reading
         except (ConnectionError, web.RequestPayloadError) as error:
             raise InvalidRequest("The upload broke off before its end.", detail=repr(error)) from error
         except TimeoutError as error:
-            raise Timeout(f"The upload stood still for {IDLE_SECONDS:.0f} seconds.") from error
-        except ValueError as error:
+            if whole.expired():
+                took = f"took longer than {self._limits.seconds:g} seconds (limits.upload_time)"
+            else:
+                took = f"stood still for {IDLE_SECONDS:.0f} seconds"
+            raise Timeout(f"The upload {took}.") from error
+        except (HttpProcessingError, ValueError) as error:
             raise InvalidRequest("The multipart body is malformed.", detail=repr(error)) from error
 
-    def _check_length(self, request: web.Request, limit: int) -> None:
+    def _check_length(self, request: web.Request, limit: int, setting: str) -> None:
         """Refuse early what says itself that it is too large."""
         if request.content_length is not None and request.content_length > limit:
-            raise self._too_large(limit)
+            raise _too_large(limit, setting)
 
     async def _parts(self, reader: MultipartReader, received: Received, files: str) -> None:
-        total = 0
-        while True:
-            part = await _soon(reader.next())
-            if part is None:
-                return
-            if not isinstance(part, BodyPartReader):
-                raise InvalidRequest("A multipart body inside a multipart body is not accepted.")
-            if part.name == files or part.filename is not None:
-                upload = await self._part_file(part, received)
-                total += upload.size
-                if total > self._limits.request:
-                    raise self._too_large(self._limits.request)
+        left = TEXT_BYTES
+        while part := await _soon(next_part(reader)):
+            name = part.name or ""
+            if name == files:
+                await self._part_file(part, received)
+            elif part.filename is not None:
+                raise InvalidRequest(
+                    f"A file came in the part {name[:40]!r}; send it in a part named {files!r}.",
+                    field=name[:40] or None,
+                )
             else:
-                received.fields.append((part.name or "", await self._text(part)))
+                text = await _soon(text_of(part, name))
+                received.fields.append((name, text))
+                left -= len(name) + len(text.encode())
+            if left < 0:
+                raise _too_large(TEXT_BYTES, "all text fields together")
             if len(received.fields) > _FIELDS:
                 raise InvalidRequest(f"More than {_FIELDS} form fields.")
 
-    async def _part_file(self, part: BodyPartReader, received: Received) -> Upload:
-        async def chunks() -> bytes:
-            return part.decode(await part.read_chunk(_CHUNK))
-
-        await self._file(received, part.name or "", part.filename or "", chunks)
-        return received.files[-1]
+    async def _part_file(self, part: BodyPartReader, received: Received) -> None:
+        name = part.name or ""
+        await self._file(received, name, part.filename or "", decoded(part))
+        if part.filename is None and _may_be_path(received.files[-1]):
+            raise InvalidRequest(
+                f"The part {name!r} has no file name and holds one line of text, perhaps a path: "
+                f"send the file itself with its name (curl -F {name}=@PATH, with an '@').",
+                field=name,
+            )
 
     async def _file(
         self, received: Received, part: str, name: str, next_chunk: Callable[[], Awaitable[bytes]]
     ) -> None:
-        """Store one file; an empty chunk ends it."""
+        """Store one file; an empty chunk ends it.
+
+        Its bytes count against the limit of the whole request as they come.
+        """
         if len(received.files) >= self._limits.files:
             raise InvalidRequest(
                 f"More than {self._limits.files} files in one request (limits.files).", field="file"
             )
+        left = self._limits.request - sum(upload.size for upload in received.files)
         key = f"{received.job_id}-in-{len(received.files)}"
         shown = clean_name(name)
         async with self._blobs.writer() as writer:
             while chunk := await _soon(next_chunk()):
                 await writer.write(chunk)
                 if writer.size > self._limits.file:
-                    raise self._too_large(self._limits.file)
+                    raise _too_large(self._limits.file, "limits.upload")
+                if writer.size > left:
+                    raise _too_large(self._limits.request, "limits.request")
             if writer.size == 0:
                 raise FileInvalid(f"'{shown}' is empty: there is nothing to convert.", field=part or None)
             blob = await writer.commit(key)
@@ -210,24 +233,19 @@ class Intake:
                 )
             )
 
-    async def _text(self, part: BodyPartReader) -> str:
-        async with asyncio.timeout(IDLE_SECONDS):
-            data = b""
-            while chunk := await part.read_chunk(_CHUNK):
-                data += chunk
-                if len(data) > _FIELD_BYTES:
-                    raise InvalidRequest(
-                        f"Form field {part.name!r} is longer than {_FIELD_BYTES} bytes; "
-                        "a file needs the part name 'file' or a file name.",
-                        field=part.name,
-                    )
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            raise InvalidRequest(f"Form field {part.name!r} is not UTF-8 text.", field=part.name) from None
 
-    def _too_large(self, limit: int) -> TooLarge:
-        return TooLarge(f"More than the {limit} bytes that this server accepts.")
+def _may_be_path(upload: Upload) -> bool:
+    """Whether the content is one short line of text, as a path is where the '@' was forgotten."""
+    if upload.size > _PATH_BYTES:
+        return False
+    try:
+        return upload.head.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
+def _too_large(limit: int, what: str) -> TooLarge:
+    return TooLarge(f"More than the {limit} bytes that this server accepts ({what}).")
 
 
 async def _soon(reading: Awaitable[T]) -> T:

@@ -137,6 +137,20 @@ class TestTooMuch:
         await settled(api, server)
         assert blobs(server.data_dir) == {}
 
+    async def test_a_form_is_refused_while_its_file_still_comes(self, start: Start) -> None:
+        """The bytes of all files are counted as they come; neither file is too large by itself."""
+        server = start(LIMITS_UPLOAD="1MB", LIMITS_REQUEST="1MB")
+        part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+        head = (
+            f"POST /jobs?to=webp HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 8000000\r\n"
+            "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        ).encode()
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+            connection.sendall(head + part + bytes(900_000) + b"\r\n" + part + bytes(1_000_000))
+            answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 413"), answer
+        assert b"limits.request" in answer
+
     async def test_tasks_are_counted(self, start: Start, session: ClientSession) -> None:
         server = start(LIMITS_TASKS="3")
         form = FormData()

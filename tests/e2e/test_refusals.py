@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +14,8 @@ import pytest
 from aiohttp import FormData
 
 from tests.support import samples
-from tests.support.api import Api
+from tests.support.api import Api, Reply
+from tests.support.data_dir import blobs
 from tests.support.server import PATIENCE, ServerProcess
 
 PNG = samples.picture()
@@ -20,6 +24,15 @@ PNG = samples.picture()
 async def raw(api: Api, body: bytes = PNG, **query: Any) -> dict[str, Any]:
     """The problem that a raw body gets."""
     return (await api.submit(body, **query)).any_problem()
+
+
+async def send_part(api: Api, disposition: str, content: bytes, head: str = "X-None: 1") -> Reply:
+    """The answer to a form of one part, as no client library would write it."""
+    heads = f"Content-Disposition: form-data; {disposition}\r\n{head}\r\n\r\n"
+    boundary = "a-boundary-as-long-as-those-of-curl-are"
+    body = f"--{boundary}\r\n{heads}".encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    return await api.request("POST", "/jobs?to=webp", data=body, headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +173,62 @@ class TestForms:
         form = FormData()
         form.add_field("to", b"\xff\xfe", content_type="application/octet-stream")
         (await api.submit(form)).problem(400, "invalid_request")
+
+    async def test_with_many_long_fields(self, api: Api) -> None:
+        form = FormData({f"field{number}": "x" * 60_000 for number in range(20)}, default_to_multipart=True)
+        problem = (await api.submit(form)).problem(413, "too_large")
+        assert "1048576 bytes" in problem["detail"]
+        assert "text fields" in problem["detail"]
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            "Content-Transfer-Encoding: xyz",
+            "Content-Transfer-Encoding: quoted-printable",
+            "Content-Encoding: br",
+            "X-Long: " + "y" * 9000,
+            "\r\n".join(["X: y"] * 100_000),
+        ],
+        ids=["transfer", "quoted", "packed", "long", "many"],
+    )
+    @pytest.mark.parametrize("name", ["file", "to"])
+    async def test_with_a_part_that_cannot_be_read(self, api: Api, head: str, name: str) -> None:
+        (await send_part(api, f'name="{name}"', b"\x00png", head)).problem(400, "invalid_request")
+
+    async def test_with_a_strange_character_set(self, api: Api) -> None:
+        (await send_part(api, 'name="_charset_"', b"x" * 100)).problem(400, "invalid_request")
+
+    async def test_with_a_packed_part(self, api: Api, server: ServerProcess) -> None:
+        stored = blobs(server.data_dir)
+        bomb = gzip.compress(bytes(50_000_000))
+        reply = await send_part(api, 'name="file"; filename="a.png"', bomb, "Content-Encoding: gzip")
+        assert "unpacked" in reply.problem(400, "invalid_request")["detail"]
+        assert blobs(server.data_dir) == stored
+
+    async def test_base64_is_read_whole(self, api: Api) -> None:
+        """Also where a chunk of it holds nothing but line ends."""
+        text = base64.encodebytes(PNG)
+        text = text[:770] + b"\r\n" * 400_000 + text[770:]
+        head = "Content-Transfer-Encoding: base64"
+        reply = await send_part(api, 'name="file"; filename="a.png"', text, head)
+        assert reply.job(202)["inputs"][0]["sha256"] == hashlib.sha256(PNG).hexdigest()
+        (await send_part(api, 'name="file"; filename="a.png"', b"abc", head)).problem(400, "invalid_request")
+
+    @pytest.mark.parametrize("name", ["fil", "files", "file[]", "to", ""])
+    async def test_with_a_file_under_another_name(self, api: Api, name: str) -> None:
+        reply = await send_part(api, f'name="{name}"; filename="a.png"', PNG)
+        problem = reply.problem(400, "invalid_request")
+        assert "'file'" in problem["detail"]
+        assert problem.get("field", "") == name
+
+    @pytest.mark.parametrize("path", ["photo.png", "/home/me/fotos/Süden 1.png"])
+    async def test_with_a_path_in_place_of_the_file(self, api: Api, path: str) -> None:
+        problem = (await send_part(api, 'name="file"', path.encode())).problem(400, "invalid_request")
+        assert "file name" in problem["detail"]
+        assert "'@'" in problem["detail"]
+
+    async def test_a_file_without_a_name_is_a_file(self, api: Api) -> None:
+        (await send_part(api, 'name="file"', PNG)).job(202)
 
     async def test_with_an_empty_file_among_good_ones(self, api: Api) -> None:
         form = FormData()

@@ -19,7 +19,8 @@ async def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
     monkeypatch.setattr(server, "KEEPALIVE_SECONDS", 0.2)
     monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.2)
-    config = load(None, {}, {"port": "0", "data_dir": str(tmp_path / "data")})
+    environ = {"CONVERTD_LIMITS_UPLOAD_TIME": "1s"}
+    config = load(None, environ, {"port": "0", "data_dir": str(tmp_path / "data")})
     async with app.running(config) as started:
         found = urlsplit(started.address).port
         assert found is not None
@@ -75,4 +76,22 @@ async def test_a_body_that_stands_still_is_cut_off(port: int, tmp_path: Path, he
     writer.close()
     assert got.startswith(b"HTTP/1.1 504"), got
     assert b'"code":"timeout"' in got
+    assert list((tmp_path / "data" / "files" / "blobs").glob("*/*")) == []
+
+
+async def test_a_body_that_trickles_is_cut_off(
+    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never stands still for long, but does not end within its whole time either."""
+    monkeypatch.setattr(uploads, "IDLE_SECONDS", 60.0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"POST /jobs?to=webp&filename=a.png HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    writer.write(f"{head}Connection: close\r\nContent-Length: 100000\r\n\r\n".encode())
+    answered = asyncio.create_task(reader.readuntil(b"}"))
+    async with asyncio.timeout(10):
+        while not (await asyncio.wait([answered], timeout=0.05))[0]:
+            writer.write(b"x")
+    writer.close()
+    assert answered.result().startswith(b"HTTP/1.1 504"), answered.result()
+    assert b"limits.upload_time" in answered.result()
     assert list((tmp_path / "data" / "files" / "blobs").glob("*/*")) == []
