@@ -59,7 +59,7 @@ class Container:
     covers: bool = False
     """Whether pictures attached to the sound are kept."""
     square: bool = False
-    """Whether it is written without the shape of its pixels, as PyAV has no way to set what the muxer reads."""
+    """Whether the shape of its pixels is lost: PyAV has no way to set what the muxer reads."""
 
 
 TELLS_ASPECT: Final = frozenset(

@@ -91,8 +91,8 @@ def add_copy(sink: Sink, stream: Stream, plan: Copied) -> Stream:
     out = sink.container.add_stream_from_template(stream, opaque=True)
     if plan.codec == "hevc" and sink.container.format.name in ("mp4", "mov"):
         out.codec_context.codec_tag = "hvc1"
-    if isinstance(stream, av.VideoStream) and stream.sample_aspect_ratio:
-        out.codec_context.sample_aspect_ratio = stream.sample_aspect_ratio
+    if isinstance(stream, av.VideoStream) and isinstance(out, av.VideoStream):
+        out.codec_context.sample_aspect_ratio = stream.sample_aspect_ratio or Fraction(0, 1)
     out.disposition = stream.disposition & ~Disposition.attached_pic
     return out
 
