@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
+import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,26 @@ def _load(config_file: Path | None, flags: dict[str, Any]) -> Config:
         raise click.ClickException("\n  ".join((heading, *error.faults))) from None
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """Commands whose failures are sentences."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader has seen enough; click ends quietly
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename is not None else ""
+            raise click.ClickException(f"{place}{error.strerror or error}") from None
+        except sqlite3.Error as error:
+            raise click.ClickException(f"The database cannot be used: {error}.") from None
+        except ConvertdError as error:
+            raise click.ClickException(error.message) from None
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(convertd.__version__, prog_name="convertd")
 def main() -> None:
     """A conversion server that you run yourself: send a file, get a job, download the result."""
@@ -66,7 +86,7 @@ def serve(config_file: Path | None, **flags: Any) -> None:
     logs.configure(config.log)
     try:
         asyncio.run(app.serve(config, _announce))
-    except (app.CannotStart, ConvertdError) as error:
+    except app.CannotStart as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -105,18 +125,14 @@ def check_config(config_file: Path | None) -> None:
 def formats(source: str | None, target: str | None, operation: str | None, config_file: Path | None) -> None:
     """List what this machine converts: operation, source and targets."""
     from convertd.engines.registry import Registry, discover
-    from convertd.model.formats import known_format
 
     config = _load(config_file, {})
     registry = Registry(discover(config.engines.modules))
-    try:
-        wanted = (
-            operation,
-            known_format(source, field="--source").name if source else None,
-            known_format(target, field="--target").name if target else None,
+    if operation is not None and operation not in registry.operations:
+        raise click.ClickException(
+            f"There is no operation {operation!r}; it can be {', '.join(registry.operations)}."
         )
-    except ConvertdError as error:
-        raise click.ClickException(error.message) from None
+    wanted = (operation, _format_name("--source", source), _format_name("--target", target))
     rows: dict[tuple[str, str], list[str]] = {}
     for key, steps in sorted(registry.steps.items()):
         if all(want is None or want == have for want, have in zip(wanted, key, strict=True)):
@@ -128,6 +144,19 @@ def formats(source: str | None, target: str | None, operation: str | None, confi
         click.echo(f"{name:14} {origin:5} -> {' '.join(targets)}")
     if any("*" in word for targets in rows.values() for word in targets):
         click.echo("* needs an engine that is not installed; 'convertd doctor' says how to get it.")
+
+
+def _format_name(option: str, word: str | None) -> str | None:
+    from convertd.model.formats import find_format
+
+    if word is None:
+        return None
+    found = find_format(word)
+    if found is None:
+        raise click.ClickException(
+            f"{option} {word[:40]!r} is not a format that convertd knows; 'convertd formats' lists them."
+        )
+    return found.name
 
 
 @main.command()
@@ -162,11 +191,8 @@ def create_key(name: str, account: str | None, data_dir: Path | None, config_fil
     from convertd import app
 
     config = _load(config_file, {"data_dir": data_dir})
-    try:
-        with app.open_keyring(config.data_dir) as keyring:
-            key = keyring.create(name, account=account, now=time.time())
-    except ConvertdError as error:
-        raise click.ClickException(error.message) from None
+    with app.open_keyring(config.data_dir) as keyring:
+        key = keyring.create(name, account=account, now=time.time())
     click.echo(f"Key {name!r} is valid from now on, also in a running server. It will not be shown again:")
     click.echo(key)
 
@@ -179,7 +205,7 @@ def list_keys(data_dir: Path | None, config_file: Path | None) -> None:
     from convertd import app
 
     config = _load(config_file, {"data_dir": data_dir})
-    with app.open_keyring(config.data_dir) as keyring:
+    with app.open_keyring(config.data_dir, create=False) as keyring:
         found = keyring.list()
     for key in found:
         made = datetime.datetime.fromtimestamp(key.created_at, datetime.UTC)
@@ -198,12 +224,11 @@ def revoke_key(name: str, data_dir: Path | None, config_file: Path | None) -> No
     from convertd import app
 
     config = _load(config_file, {"data_dir": data_dir})
-    try:
-        with app.open_keyring(config.data_dir) as keyring:
-            keyring.revoke(name, now=time.time())
-            open_again = keyring.is_empty()
-    except ConvertdError as error:
-        raise click.ClickException(error.message) from None
+    with app.open_keyring(config.data_dir, create=False) as keyring:
+        keyring.revoke(name, now=time.time())
+        open_again = keyring.is_empty()
     click.echo(f"Key {name!r} is revoked.")
     if open_again:
-        click.echo("No valid key is left: a server that serves this machine alone is open to its users again.")
+        click.echo(
+            "No valid key is left: a server that serves this machine alone is open to its users again."
+        )

@@ -140,19 +140,11 @@ class ZygoteLink:
     @classmethod
     async def spawn(cls, modules: Sequence[str]) -> ZygoteLink:
         """Start a zygote and wait until it is ready. Raises :class:`Unavailable`."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        with theirs:
-            # The interpreter is up within milliseconds after exec, which is all that this waits for.
-            process = subprocess.Popen(  # noqa: ASYNC220, S603
-                _command(theirs.fileno(), modules),
-                env=_environment(),
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        link = cls(process, ours)
+        try:
+            process, control = _launch(modules)
+        except OSError as error:
+            raise Unavailable(f"The sandbox did not start: {error.strerror}.", detail=repr(error)) from error
+        link = cls(process, control)
         try:
             ready = await asyncio.wait_for(link._ready, _START_SECONDS)
         except (TimeoutError, WorkerCrash) as error:
@@ -167,13 +159,21 @@ class ZygoteLink:
         return link
 
     def run(self, work: Work, scratch: Path, budget: Budget, on_progress: Callable[[float], None]) -> Running:
-        """Have a child forked for ``work``. Raises :class:`LimitExceeded` if it names too many inputs."""
+        """Have a child forked for ``work``.
+
+        Raises :class:`LimitExceeded` if it names too many inputs, :class:`Unavailable` for want of a pipe.
+        """
         self._count += 1
         number = self._count
         order = protocol.encode(Run(number, work, str(scratch), budget))
         if len(order) > protocol.MAX_PACKET:
             raise LimitExceeded("The task has too many inputs; split it.")
-        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+        except OSError as error:
+            raise Unavailable(
+                "The server has too many open files now; try again later.", detail=repr(error)
+            ) from error
         os.set_blocking(reading, False)
         running = Running(number, reading, on_progress, lambda: self._kill(number))
         self._tasks[number] = running
@@ -263,6 +263,27 @@ class ZygoteLink:
         for running in self._tasks.values():
             running.finish(died)
         self._tasks.clear()
+
+
+def _launch(modules: Sequence[str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A zygote, and the socket to it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    with theirs:
+        try:
+            # The interpreter is up within milliseconds after exec, which is all that this waits for.
+            process = subprocess.Popen(  # noqa: S603
+                _command(theirs.fileno(), modules),
+                env=_environment(),
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError:
+            ours.close()
+            raise
+    return process, ours
 
 
 def _command(control: int, modules: Sequence[str]) -> list[str]:

@@ -74,11 +74,13 @@ def load_or_create_secret(data_dir: Path) -> str:
         if not file.exists():
             _write_durably(file, secrets.token_urlsafe(32))
             os.fsync(folder)
-        secret = file.read_text(encoding="ascii").strip()
+        secret = file.read_text(encoding="ascii", errors="replace").strip()
     finally:
         os.close(folder)
-    if len(secret) < 16:
-        raise ValueError(f"{file} holds no secret of at least 16 characters; delete it and a new one is made")
+    if len(secret) < 16 or not secret.isascii():
+        raise ValueError(
+            f"{file} holds no secret of at least 16 ASCII characters; delete it and a new one is made"
+        )
     return secret
 
 

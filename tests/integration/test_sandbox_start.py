@@ -6,6 +6,10 @@ import asyncio
 import sys
 from pathlib import Path
 
+import pytest
+
+from convertd.errors import Unavailable
+from convertd.sandbox.runner import Budget, Sandbox
 from tests.support.server import REPOSITORY, clean_environment
 
 ONE_CALL = """
@@ -47,3 +51,21 @@ async def test_a_call_is_nicer_than_the_server(tmp_path: Path) -> None:
 async def test_a_server_that_is_nice_already_converts(tmp_path: Path) -> None:
     """Only the privileged may become less nice."""
     assert await niceness_of_a_call(tmp_path, server=15) >= 15
+
+
+async def test_an_interpreter_that_cannot_be_run_is_told_and_may_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine that is out of processes for a moment."""
+    sandbox, well = Sandbox(), sys.executable
+    (tmp_path / "python").write_text("no program")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
+    with pytest.raises(Unavailable, match="did not start: Permission denied"):
+        await sandbox.start()
+    assert len(list(descriptors.iterdir())) == before
+    monkeypatch.setattr(sys, "executable", well)
+    await sandbox.start()
+    await sandbox.try_out(tmp_path, Budget())
+    await sandbox.close()
