@@ -23,10 +23,26 @@ class _JsonFormatter(logging.Formatter):
         return msgspec.json.encode(entry).decode()
 
 
+class _TextFormatter(logging.Formatter):
+    """One entry a line; the further lines of a traceback are indented.
+
+    What a client sent can thus neither pass for an entry nor steer the reader's terminal.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n    ".join(map(_visible, super().format(record).split("\n")))
+
+
+def _visible(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+
+
 def configure(settings: Log) -> None:
     """Set up the root logger; libraries speak from warning upwards."""
     handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    text = _TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(_JsonFormatter() if settings.format == "json" else text)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("convertd").setLevel(settings.level.upper())

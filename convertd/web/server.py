@@ -128,7 +128,7 @@ class Server:
             return await handler(request)
         except ConvertdError as error:
             if error.detail:
-                log.info("%s %s: %s: %s", request.method, request.path, error.message, error.detail)
+                log.info("%s %s: %s: %s", request.method, request.raw_path, error.message, error.detail)
             problem = Problem.of(error)
         except web.HTTPException as exception:
             if exception.status < 400:
@@ -137,6 +137,6 @@ class Server:
         except ConnectionError:
             raise  # nobody is left to be told
         except Exception:
-            log.exception("%s %s failed", request.method, request.path)
+            log.exception("%s %s failed", request.method, request.raw_path)
             problem = Problem.of(EngineError("Something went wrong inside the server; its log says what."))
         return self._render_error(request, problem)

@@ -240,6 +240,15 @@ async def test_a_hostile_name_in_a_form(api: Api) -> None:
     assert "/" not in job["inputs"][0]["name"]
 
 
+async def test_a_path_does_not_write_log_lines(api: Api, server: ServerProcess) -> None:
+    before = len(server.log)
+    (await api.get("/download/%0aFAKE%1b[31m")).problem(410, "expired")
+    written = server.log[before:]
+    assert "\x1b" not in written
+    assert "\nFAKE" not in written
+    assert "FAKE" in written
+
+
 class TestSlow:
     """Thousands of connections that do nothing cost little, and do not keep others out."""
 
