@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_type_hints
 
@@ -295,8 +295,17 @@ def _from_environ(environ: Mapping[str, str], faults: list[str]) -> Iterator[_Gi
     for name, value in environ.items():
         if name in known and value.strip():
             yield _Given(known[name], name, value)
-        elif name not in known and name.startswith(prefixes):
+        elif name not in known and (name.startswith(prefixes) or _looks_mistyped(name, known)):
             faults.append(f"{name} (environment): no such setting{_nearest(name, [*known])}")
+
+
+def _looks_mistyped(name: str, known: Iterable[str]) -> bool:
+    """Whether a variable outside all sections is meant as a setting: CONVERTD_PROT, but not CONVERTD_URL."""
+    if not name.startswith(ENV_PREFIX):
+        return False
+    # Without the prefix, which would make all of them alike.
+    words = [setting.removeprefix(ENV_PREFIX) for setting in known]
+    return bool(difflib.get_close_matches(name.removeprefix(ENV_PREFIX), words, n=1, cutoff=0.75))
 
 
 def _from_flags(flags: Mapping[str, Any], faults: list[str]) -> Iterator[_Given]:

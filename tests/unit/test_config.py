@@ -112,6 +112,28 @@ def test_foreign_environment_variables_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        *("CORPUS", "URL", "KEY", "CONFIG", "SERVICE_HOST", "SERVICE_PORT"),
+        *("PORT_8080_TCP", "PORT_8080_TCP_ADDR", "PORT_8080_TCP_PORT", "PORT_8080_TCP_PROTO"),
+    ],
+)
+def test_variables_of_other_programs_are_no_typing_errors(name: str) -> None:
+    """Clients have some of their own, and Kubernetes makes more for a service called convertd."""
+    assert load(None, {f"CONVERTD_{name}": "x"}, {}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("LIMIT_UPLOAD", "LIMITS_UPLOAD"), ("PROT", "PORT"), ("DATADIR", "DATA_DIR"), ("WORKER", "WORKERS")],
+)
+def test_a_mistyped_variable_is_a_fault(tmp_path: Path, typed: str, meant: str) -> None:
+    assert faults(tmp_path, environ={f"CONVERTD_{typed}": "1"}) == (
+        f"CONVERTD_{typed} (environment): no such setting; did you mean CONVERTD_{meant}?",
+    )
+
+
+@pytest.mark.parametrize(
     ("key", "value"),
     [
         ("port", -1),
