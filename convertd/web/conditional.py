@@ -1,8 +1,9 @@
-"""Preconditions and ranges of RFC 9110 (sections 13 and 14), for one immutable file."""
+"""Preconditions and ranges of RFC 9110 (sections 13 and 14)."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -53,18 +54,29 @@ def answer(request: web.Request, file: File) -> Answer:
     return _part(ranges[0], file.size) or whole
 
 
+def client_holds(request: web.BaseRequest, fits: Callable[[str], bool]) -> bool | None:
+    """Whether ``If-None-Match`` names a tag that fits, by weak comparison; ``None`` without such a header.
+
+    Tags are handed over without their quotes; ``*`` fits always.
+    """
+    held = request.headers.getall(hdrs.IF_NONE_MATCH, None)
+    if held is None:
+        return None
+    return _is_any(held) or any(fits(tag) for _, tag in _tags(held))
+
+
 def _may_proceed(request: web.Request, file: File) -> bool:
     wanted = request.headers.getall(hdrs.IF_MATCH, None)
     if wanted is not None:
-        return _names(wanted, file.etag, weak=False)
+        return _is_any(wanted) or any(tag == file.etag and not weak for weak, tag in _tags(wanted))
     since = request.if_unmodified_since
     return since is None or file.last_modified is None or file.last_modified <= since.timestamp()
 
 
 def _is_unchanged(request: web.Request, file: File) -> bool:
-    held = request.headers.getall(hdrs.IF_NONE_MATCH, None)
-    if held is not None:
-        return _names(held, file.etag, weak=True)
+    holds = client_holds(request, file.etag.__eq__)
+    if holds is not None:
+        return holds
     since = request.if_modified_since
     return since is not None and file.last_modified is not None and file.last_modified <= since.timestamp()
 
@@ -98,8 +110,10 @@ def _part(text: str, size: int) -> Answer | None:
     return Answer(status=HTTPStatus.PARTIAL_CONTENT, start=start, count=end - start)
 
 
-def _names(values: list[str], etag: str, *, weak: bool) -> bool:
-    text = ",".join(values)
-    if text.strip() == "*":
-        return True
-    return any(value == etag and (weak or not mark) for mark, value in _ETAG.findall(text))
+def _is_any(values: list[str]) -> bool:
+    return ",".join(values).strip() == "*"
+
+
+def _tags(values: list[str]) -> list[tuple[str, str]]:
+    """Each tag of a list, after its mark of weakness."""
+    return _ETAG.findall(",".join(values))

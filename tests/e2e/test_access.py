@@ -170,8 +170,11 @@ class TestKeys:
         )
         stranger = Api(session, server.url)
         assert len(await stranger.download(job["outputs"][0])) > 0
-        for path in ("/healthz", "/readyz", "/version", "/formats", "/openapi.json"):
+        for path in ("/healthz", "/readyz", "/openapi.json"):
             assert (await stranger.get(path)).status == 200
+        for path in ("/version", "/formats"):
+            (await stranger.get(path)).problem(401, "unauthorized")
+            assert (await with_key(session, server, key).get(path)).status == 200
 
     async def test_another_address_needs_one(self, tmp_path: Path, session: ClientSession) -> None:
         key = create_key(tmp_path / "data", "lan")

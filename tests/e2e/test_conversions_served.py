@@ -256,16 +256,24 @@ class TestRetrying:
 
 
 class TestReading:
-    async def test_a_known_state_is_not_sent_again(self, api: Api) -> None:
+    @pytest.mark.parametrize("held", ["{}", '"x", {}', 'W/"1-0",{}', "*"])
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    async def test_a_known_state_is_not_sent_again(self, api: Api, method: str, held: str) -> None:
         job = (await api.submit(samples.picture(), to="webp", filename="a.png", wait=30)).job(200)
         for _ in range(3):  # the tag changes with the minute
             first = await api.get(f"/jobs/{job['id']}")
             assert first.headers["ETag"].startswith('W/"')
-            second = await api.get(f"/jobs/{job['id']}", headers={"If-None-Match": first.headers["ETag"]})
+            headers = {"If-None-Match": held.format(first.headers["ETag"])}
+            second = await api.request(method, f"/jobs/{job['id']}", headers=headers)
             if second.status == 304:
                 break
         assert (second.status, second.body) == (304, b"")
         assert "Retry-After" not in second.headers
+
+    @pytest.mark.parametrize("held", ['"*"', '"x"', "1-0", ""])
+    async def test_an_unknown_state_is_sent(self, api: Api, held: str) -> None:
+        job = (await api.submit(samples.picture(), to="webp", filename="a.png", wait=30)).job(200)
+        assert (await api.get(f"/jobs/{job['id']}", headers={"If-None-Match": held})).status == 200
 
     async def test_a_long_poll_ends_with_the_change(self, api: Api) -> None:
         job = await api.linger(1)
@@ -285,7 +293,7 @@ class TestReading:
         late = await api.linger(20)
         while (await api.job(late["id"]))["status"] == "queued":
             pass
-        headers["If-None-Match"] = 'W/"1-0"'
+        headers["If-None-Match"] = 'W/"0-1", W/"1-0"'
         assert (await api.get(f"/jobs/{late['id']}", headers=headers)).job(200)["status"] == "running"
         await api.request("DELETE", f"/jobs/{late['id']}")
 

@@ -40,7 +40,10 @@ async def send_part(api: Api, disposition: str, content: bytes, head: str = "X-N
     [
         ({"to": "webp", "quality": "101"}, "invalid_request", "quality", "from 1 to 100"),
         ({"to": "webp", "quality": "best"}, "invalid_request", "quality", "from 1 to 100"),
-        ({"to": "webp", "brightness": "3"}, "invalid_request", "brightness", "allowed here"),
+        ({"to": "webp", "brightness": "3"}, "invalid_request", "brightness", "no field or option"),
+        ({"to": "webp", "video_bitrate": "3"}, "invalid_request", "video_bitrate", "allowed here"),
+        ({"tto": "webp"}, "invalid_request", "tto", "did you mean 'to'"),
+        ({"to": "webp", "options": '{"qualitty": 3}'}, "invalid_request", "qualitty", "'quality'"),
         ({"to": "webp", "options": "{"}, "invalid_request", "options", "JSON object"),
         ({"to": "webp", "options": "[1]"}, "invalid_request", "options", "JSON object"),
         ({"to": "webp", "metadata": "7"}, "invalid_request", "metadata", "JSON object"),
@@ -112,6 +115,12 @@ async def test_a_text_named_as_a_picture_says_both(api: Api) -> None:
         ("GET", "/download/" + "A" * 5000, 410, "expired"),
         ("GET", "/formats?source=zzz", 400, "invalid_request"),
         ("GET", "/formats?sauce=png", 400, "invalid_request"),
+        ("GET", "/jobs?foo=1", 400, "invalid_request"),
+        ("GET", "/jobs/nothing?wait=5", 400, "invalid_request"),
+        ("DELETE", "/jobs/nothing?now=1", 400, "invalid_request"),
+        ("POST", "/jobs/nothing/retry?to=webp", 400, "invalid_request"),
+        ("GET", "/version?x", 400, "invalid_request"),
+        ("GET", "/openapi.json?x=", 400, "invalid_request"),
     ],
 )
 async def test_a_wrong_address(api: Api, method: str, path: str, status: int, code: str) -> None:

@@ -36,10 +36,10 @@ class NativeDialect:
             Route(method="PUT", path="/convert", handler=jobs.convert, accepts_work=True),
             Route(method="GET", path="/download/{token}", handler=system.download, public=True),
             Route(method="HEAD", path="/download/{token}", handler=system.download, public=True),
-            Route(method="GET", path="/formats", handler=system.formats, public=True),
+            Route(method="GET", path="/formats", handler=system.formats),
             Route(method="GET", path="/healthz", handler=system.health, public=True),
             Route(method="GET", path="/readyz", handler=system.ready, public=True),
-            Route(method="GET", path="/version", handler=system.show_version, public=True),
+            Route(method="GET", path="/version", handler=system.show_version),
             Route(method="GET", path="/openapi.json", handler=system.openapi, public=True),
         )
 

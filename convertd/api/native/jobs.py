@@ -21,6 +21,7 @@ from convertd.jobs.submission import Submission
 from convertd.model.formats import FORMATS
 from convertd.model.ids import new_job_id
 from convertd.model.job import Job, State
+from convertd.web.conditional import client_holds
 from convertd.web.downloads import send_file
 from convertd.web.idempotency import Hold, fingerprint, held_key, key_of
 from convertd.web.server import ACCOUNT
@@ -79,6 +80,7 @@ class JobHandlers:
 
     async def list(self, request: web.Request) -> web.Response:
         """GET /jobs."""
+        requests.check_parameters(request, "status", "limit", "cursor")
         state = _state(request.query.get("status"))
         limit = _limit(request.query.get("limit"))
         after = _cursor(request.query.get("cursor"))
@@ -93,6 +95,7 @@ class JobHandlers:
 
         A client that sends the ETag it knows misses no change between two such requests.
         """
+        requests.check_parameters(request)
         account, job_id = request[ACCOUNT], request.match_info["id"]
         wait = requests.preferred_wait(request)
         if wait is None and (quick := await self._remembered(request, account, job_id)) is not None:
@@ -107,11 +110,13 @@ class JobHandlers:
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """DELETE /jobs/{id}."""
+        requests.check_parameters(request)
         job = await self._jobs.cancel(request[ACCOUNT], request.match_info["id"])
         return await self._answer(request, job, status=200)
 
     async def retry(self, request: web.Request) -> web.StreamResponse:
         """POST /jobs/{id}/retry."""
+        requests.check_parameters(request)
         job = await self._jobs.retry(request[ACCOUNT], request.match_info["id"])
         return await self._created(request, job, status=202)
 
@@ -215,8 +220,8 @@ class JobHandlers:
         return int(self._services.clock()) // _LINK_STEP * _LINK_STEP
 
     def _etag(self, version: int) -> str:
-        """Changes with the row, and with the minute because a poll mints fresh links."""
-        return f'W/"{version}-{self._link_minute()}"'
+        """Without quotes: changes with the row, and with the minute because a poll mints fresh links."""
+        return f"{version}-{self._link_minute()}"
 
     def _remember(self, request: web.Request, job: Job, etag: str, body: bytes) -> None:
         """Keep the document for the next poll; a few hundred at most, and none that is large."""
@@ -239,18 +244,17 @@ class JobHandlers:
 def _job_response(
     request: web.Request, body: bytes, etag: str, *, status: int, ended: bool
 ) -> web.StreamResponse:
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    headers = {"ETag": f'W/"{etag}"', "Cache-Control": "private, no-cache"}
     if not ended:
         headers["Retry-After"] = _POLL_AFTER
-    if request.method == "GET" and request.headers.get("If-None-Match") == etag:
+    if request.method in ("GET", "HEAD") and client_holds(request, etag.__eq__):
         return web.Response(status=304, headers=headers)
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
 
 def _is_known(request: web.Request, job: Job) -> bool:
     """Whether the client has seen this version, as far as it says."""
-    known = request.headers.get("If-None-Match")
-    return known is None or known.startswith(f'W/"{job.version}-')
+    return client_holds(request, lambda etag: etag.startswith(f"{job.version}-")) is not False
 
 
 def _check_single(received: Received, wanted: Wanted) -> None:

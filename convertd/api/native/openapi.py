@@ -117,18 +117,16 @@ def _paths() -> dict[str, Any]:
             "head": _public(_download("headDownload", "Facts of an output")),
         },
         "/formats": {
-            "get": _public(
-                _operation(
-                    "listFormats",
-                    "What this machine converts, with the options of each operation",
-                    {"200": _json_of(_ref("schemas", "Formats"), "Live capabilities.")},
-                    parameters=_params("Operation", "Source", "Target"),
-                )
+            "get": _operation(
+                "listFormats",
+                "What this machine converts, with the options of each operation",
+                {"200": _json_of(_ref("schemas", "Formats"), "Live capabilities.")},
+                parameters=_params("Operation", "Source", "Target"),
             ),
         },
         "/healthz": {"get": _public(_facts("health", "The process is alive"))},
         "/readyz": {"get": _public(_facts("ready", "Database, disk, sandbox and workers are well"))},
-        "/version": {"get": _public(_facts("version", "Versions of convertd and its engines"))},
+        "/version": {"get": _facts("version", "Versions of convertd and its engines")},
         "/openapi.json": {"get": _public(_facts("openapi", "This document"))},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -20,6 +21,8 @@ FILE_PART: Final = "file"
 MAX_WAIT: Final = 30.0
 
 JSON_BYTES: Final = 1024 * 1024
+_SHOWN: Final = 40
+"""Characters of a client's name that an error repeats."""
 _METADATA_BYTES: Final = 8 * 1024
 _LATER: Final = {
     "callback_url": "Callbacks are not offered yet; poll the job, or wait with 'Prefer: wait=N'.",
@@ -70,6 +73,8 @@ def read_fields(registry: Registry, fields: Fields) -> Wanted:
         if name in _LATER and value not in (False, "false", "0"):
             raise InvalidRequest(_LATER[name], field=name)
     single = _once(fields)
+    options = _options(fields, single)
+    _check_names(registry, options)
     operation = _text(single, "operation") or CONVERT
     check_operation(registry, operation)
     source = _text(single, "source")
@@ -80,7 +85,7 @@ def read_fields(registry: Registry, fields: Fields) -> Wanted:
         targets=_targets(value for name, value in fields if name == "to"),
         source=source,
         min_fidelity=_fidelity(_text(single, "min_fidelity")),
-        options=_options(fields, single),
+        options=options,
         metadata=_object(single, "metadata", _METADATA_BYTES),
     )
 
@@ -133,6 +138,26 @@ def _options(fields: Fields, single: dict[str, Any]) -> dict[str, Any]:
             raise InvalidRequest(f"Option {name!r} is given more than once.", field=name)
         options[name] = value
     return options
+
+
+def _check_names(registry: Registry, options: Iterable[str]) -> None:
+    """A name that no operation knows is told before all else: it may be the missing field, misspelt."""
+    known = {*_ONCE, "to", FILE_PART, *registry.option_names}
+    for name in options:
+        if name not in known:
+            close = difflib.get_close_matches(name[:_SHOWN], sorted(known), n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "GET /formats lists the options."
+            raise InvalidRequest(
+                f"There is no field or option {name[:_SHOWN]!r}; {hint}", field=name[:_SHOWN]
+            )
+
+
+def check_parameters(request: web.Request, *allowed: str) -> None:
+    """Refuse a query that holds any other parameter than these; raises :class:`InvalidRequest`."""
+    for name in request.query:
+        if name not in allowed:
+            takes = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
+            raise InvalidRequest(f"Unknown parameter {name[:_SHOWN]!r}; {takes}.", field=name[:_SHOWN])
 
 
 def _object(single: dict[str, Any], name: str, most: int) -> dict[str, Any]:

@@ -11,14 +11,13 @@ from aiohttp import web
 from convertd.api.dialect import Services
 from convertd.api.native.capabilities import formats_document
 from convertd.api.native.openapi import openapi_document
-from convertd.errors import InvalidRequest, Unavailable
+from convertd.api.native.requests import check_parameters
+from convertd.errors import Unavailable
 from convertd.model.formats import FORMATS, known_format
 from convertd.web.downloads import send_file
 
 Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
 """Checks by name, and whether each part is well."""
-
-_FILTERS = ("operation", "source", "target")
 
 
 class SystemHandlers:
@@ -45,11 +44,7 @@ class SystemHandlers:
 
     async def formats(self, request: web.Request) -> web.Response:
         """GET /formats, narrowed by ``operation``, ``source`` and ``target``."""
-        unknown = [name for name in request.query if name not in _FILTERS]
-        if unknown:
-            raise InvalidRequest(
-                f"Unknown parameter {unknown[0]!r}; it takes {', '.join(_FILTERS)}.", field=unknown[0]
-            )
+        check_parameters(request, "operation", "source", "target")
         document = formats_document(
             self._services.registry,
             operation=request.query.get("operation"),
@@ -72,6 +67,7 @@ class SystemHandlers:
 
     async def show_version(self, request: web.Request) -> web.Response:
         """GET /version."""
+        check_parameters(request)
         engines = {
             name: availability.version
             for name, availability in self._services.registry.availability.items()
@@ -81,6 +77,7 @@ class SystemHandlers:
 
     async def openapi(self, request: web.Request) -> web.Response:
         """GET /openapi.json."""
+        check_parameters(request)
         return web.Response(body=self._openapi, content_type="application/json")
 
 
