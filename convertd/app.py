@@ -22,7 +22,7 @@ from convertd.api.native import NativeDialect
 from convertd.config import Config
 from convertd.engines.base import Limits
 from convertd.engines.registry import Registry, discover
-from convertd.errors import ConvertdError, NotFound
+from convertd.errors import NotFound
 from convertd.jobs import database
 from convertd.jobs.hints import LocalBus, Signal
 from convertd.jobs.keyring import Keyring
@@ -37,6 +37,7 @@ from convertd.storage.local import LocalStore
 from convertd.web.auth import Authenticator, is_loopback, is_private, own_hosts
 from convertd.web.connections import ErrorRenderer
 from convertd.web.problems import Problem
+from convertd.web.readiness import Readiness
 from convertd.web.server import Server
 from convertd.web.signing import LinkSigner, load_or_create_secret
 from convertd.web.uploads import Intake, UploadLimits
@@ -156,13 +157,19 @@ async def running(config: Config) -> AsyncIterator[Running]:
             clock=time.time,
         )
 
-        async def readiness() -> Mapping[str, bool]:
-            return {
-                "database": await _answers(store),
-                "disk": await blobs.free_bytes() >= MINIMUM_FREE_BYTES,
-                "workers": pool.well,
-            }
+        async def writable() -> bool:
+            await store.probe()
+            return True
 
+        async def roomy() -> bool:
+            return await blobs.free_bytes() >= MINIMUM_FREE_BYTES
+
+        async def claiming() -> bool:
+            return pool.well
+
+        readiness = Readiness(
+            {"database": writable, "disk": roomy, "sandbox": sandbox.ready, "workers": claiming}
+        )
         secrets = config.links.secrets or (_own_secret(data_dir),)
         services = Services(
             jobs=JobService(ledger, registry),
@@ -249,14 +256,6 @@ async def _listen(server: Server, config: Config) -> int:
             f"Cannot listen on {config.host} port {config.port}: {error.strerror or error}. "
             "Choose another with --port (0 picks a free one)."
         ) from error
-
-
-async def _answers(store: SqliteStore) -> bool:
-    try:
-        await store.waiting()
-    except ConvertdError:
-        return False
-    return True
 
 
 def _error_renderer(dialects: list[Dialect]) -> ErrorRenderer:

@@ -293,6 +293,10 @@ class SqliteStore:
         )
         return [row["id"] for row in rows]
 
+    async def probe(self) -> None:
+        """Take the lock that every change takes; raises :class:`Unavailable` if it cannot be had."""
+        await self._db.write(lambda connection: None, durable=False)
+
     async def waiting(self) -> int:
         return len(self._queue.keys())
 

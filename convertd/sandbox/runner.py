@@ -67,6 +67,14 @@ class Sandbox:
         """
         await self._alive()
 
+    async def ready(self) -> bool:
+        """Whether calls can be made; brings the child processes' parent back if it has died."""
+        try:
+            await self._alive()
+        except Unavailable:
+            return False
+        return True
+
     async def try_out(self, scratch: Path, budget: Budget) -> None:
         """Make one small call in the empty directory ``scratch``, through all that a conversion goes through.
 

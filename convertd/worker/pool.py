@@ -67,7 +67,8 @@ class WorkerPool:
     def well(self) -> bool:
         """Whether the claim loop goes round."""
         alive = self._loop is not None and not self._loop.done()
-        return alive and (self._free.locked() or self._clock() - self.beat_at < 5 * POLL_SECONDS)
+        # With all at work nothing is claimed. A slot that is only being filled is not at work.
+        return alive and (self.busy >= self.workers or self._clock() - self.beat_at < 5 * POLL_SECONDS)
 
     async def _claim_forever(self) -> None:
         while True:
@@ -104,6 +105,8 @@ class WorkerPool:
         return True
 
     def _ended(self, task: asyncio.Task[None]) -> None:
+        if self.busy >= self.workers:
+            self.beat_at = self._clock()  # the loop stood still with reason, and goes on only now
         self._running.discard(task)
         self._free.release()
         if not task.cancelled() and (error := task.exception()) is not None:

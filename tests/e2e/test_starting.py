@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -27,13 +30,31 @@ async def test_it_says_when_it_answers(start: Start, session: ClientSession) -> 
     server = start()
     print(f"ready after {server.seconds_to_ready:.2f} s")
     assert (await Api(session, server.url).get("/healthz")).status == 200
-    assert (await Api(session, server.url).get("/readyz")).status == 200
+    ready = (await Api(session, server.url).get("/readyz")).json
+    assert ready["checks"] == dict.fromkeys(("database", "disk", "sandbox", "workers"), "ok")
     listening, data_dir, workers, sandbox, engines = server.greeting
     assert listening == f"convertd listening on http://127.0.0.1:{server.port}"
     assert data_dir == f"data directory: {server.data_dir}"
     assert workers.startswith("workers: ")
     assert "resource limits" in sandbox
     assert "Pillow" in engines
+
+
+async def test_it_is_not_ready_while_its_database_cannot_be_written(
+    start: Start, session: ClientSession
+) -> None:
+    server = start()
+    api = Api(session, server.url)
+    with contextlib.closing(sqlite3.connect(server.data_dir / "convertd.sqlite3")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        problem = (await api.get("/readyz")).problem(503, "unavailable")
+        assert "database" in problem["detail"]
+        assert "disk" not in problem["detail"]
+        assert (await api.get("/healthz")).status == 200
+        other.rollback()
+    async with asyncio.timeout(10):
+        while (await api.get("/readyz")).status != 200:
+            pass
 
 
 async def test_its_facts(api: Api) -> None:
@@ -91,8 +112,6 @@ def test_a_data_directory_that_is_a_file(tmp_path: Path) -> None:
 
 
 def test_a_database_of_a_later_version(tmp_path: Path, start: Start) -> None:
-    import sqlite3
-
     server = start()
     server.stop()
     connection = sqlite3.connect(server.data_dir / "convertd.sqlite3")

@@ -69,3 +69,18 @@ async def test_an_interpreter_that_cannot_be_run_is_told_and_may_come_back(
     await sandbox.start()
     await sandbox.try_out(tmp_path, Budget())
     await sandbox.close()
+
+
+async def test_readiness_brings_a_dead_zygote_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox, well = Sandbox(), sys.executable
+    await sandbox.start()
+    assert await sandbox.ready()
+    assert sandbox._link is not None
+    await sandbox._link.close()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
+    assert not await sandbox.ready()
+    monkeypatch.setattr(sys, "executable", well)
+    assert await sandbox.ready()
+    await sandbox.try_out(tmp_path, Budget())
+    await sandbox.close()
+    assert not await sandbox.ready()

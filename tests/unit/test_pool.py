@@ -235,6 +235,51 @@ async def test_a_pool_that_is_fully_at_work_is_well(works: Works) -> None:
     assert works.pool.well
 
 
+async def test_a_pool_whose_last_slot_hangs_in_a_claim_is_not_well(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works.sandbox.act = hang
+    await works.house.submit()
+    works.pool.start()
+    await works.until_running(1)
+    go_on = asyncio.Event()
+
+    async def hanging_claim(*asked: Any, **given: Any) -> Job | None:
+        await go_on.wait()
+        return None
+
+    monkeypatch.setattr(works.house.store, "claim", hanging_claim)
+    works.house.dispatcher.announce()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert works.pool.well
+    works.house.clock.advance(60)
+    assert not works.pool.well
+    go_on.set()
+
+
+async def test_a_pool_is_well_when_a_slot_becomes_free_after_long_work(works: Works) -> None:
+    works = Works(workers=1)
+    seen: list[bool] = []
+    go_on = asyncio.Event()
+
+    async def act(child: Any) -> Any:
+        await go_on.wait()
+        return child.make("out.jpg")
+
+    works.sandbox.act = act
+    await works.house.submit()
+    works.pool.start()
+    await works.until_running(1)
+    (running,) = works.pool._running
+    running.add_done_callback(lambda _: seen.append(works.pool.well))
+    works.house.clock.advance(3600)
+    go_on.set()
+    await asyncio.wait([running])
+    assert seen == [True]
+    await works.pool.stop(0)
+
+
 # Housekeeping
 
 
