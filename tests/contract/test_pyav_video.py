@@ -522,6 +522,76 @@ def test_gif_has_the_usual_size_and_rate(tmp_path: Path) -> None:
     assert b"NETSCAPE2.0\x03\x01\x00\x00" in result.read_bytes()
 
 
+def test_gif_tells_what_was_not_asked_for(tmp_path: Path) -> None:
+    path = clips.video(tmp_path / "a.mp4", size=(800, 200), frames=25, rate=50)
+    _, product = convert(path, "gif", tmp_path)
+    assert len(product.notes) == 2
+    assert "640 × 160" in product.notes[0]
+    assert "15 a second" in product.notes[1]
+    _, product = convert(path, "gif", tmp_path, width=320, fps=50)
+    assert (product.facts["frames"], product.notes) == (25, ())
+
+
+def test_gif_keeps_variable_frame_times(tmp_path: Path) -> None:
+    times = [*range(0, 1000, 100), *range(1000, 3000, 250), 3000]
+    path = clips.video(tmp_path / "a.mkv", times=times, options={"bf": "0"})
+    result, product = convert(path, "gif", tmp_path)
+    assert clips.shown_times(result) == pytest.approx([t / 1000 for t in times], abs=0.006)
+    assert product.facts["frames"] == len(times)
+    assert not product.notes
+
+
+def test_gif_drops_no_more_than_what_is_too_fast(tmp_path: Path) -> None:
+    times = [*range(0, 1000, 20), *range(1000, 2000, 200)]
+    path = clips.video(tmp_path / "a.mkv", times=times, options={"bf": "0"})
+    result, _ = convert(path, "gif", tmp_path)
+    shown = clips.shown_times(result)
+    assert sum(time < 0.99 for time in shown) == pytest.approx(15, abs=1)
+    assert [time for time in shown if time > 0.99] == pytest.approx([1, 1.2, 1.4, 1.6, 1.8], abs=0.006)
+    assert min(b - a for a, b in pairwise(shown)) >= 0.02
+
+
+def test_gif_lasts_as_long_as_the_video(tmp_path: Path) -> None:
+    path = clips.video(tmp_path / "a.mp4", frames=50)
+    for given in ({}, {"fps": 5}, {"fps": 3}):
+        _, product = convert(path, "gif", tmp_path, **given)
+        assert product.facts["duration"] == pytest.approx(2, abs=0.02), given
+
+
+@pytest.mark.parametrize("given", [{}, {"fps": 10}])
+@pytest.mark.parametrize("target", ["gif", "mp4"])
+def test_a_frame_that_lasts_no_time(tmp_path: Path, target: str, given: dict[str, Any]) -> None:
+    path = tmp_path / "a.webm"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("libvpx", rate=25)
+        stream.width, stream.height = 64, 48
+        frame = clips.frame(64, 48, 0)
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            packet.duration = 0
+            out.mux(packet)
+    result, _ = convert(path, target, tmp_path, **given)
+    assert len(clips.shown_times(result)) == 1
+
+
+def test_gif_of_a_video_without_its_end_is_refused(tmp_path: Path) -> None:
+    for suffix in ("mp4", "mkv"):
+        whole = clips.video(tmp_path / "whole.mp4", frames=250, key_every=25)
+        moved, _ = convert(whole, suffix, tmp_path)
+        path = tmp_path / f"a.{suffix}"
+        path.write_bytes(moved.read_bytes()[: moved.stat().st_size // 2])
+        with pytest.raises(FileInvalid, match="cut off"):
+            convert(path, "gif", tmp_path)
+
+
+@pytest.mark.parametrize("target", ["gif", "webm"])
+def test_avi_knows_no_order_of_showing(tmp_path: Path, target: str) -> None:
+    """Of B-frames, FFmpeg makes up times that step back; frames must not be lost to that."""
+    path = clips.video(tmp_path / "a.avi", frames=60, rate=10, options={"bf": "3"}, sounds=())
+    result, _ = convert(path, target, tmp_path)
+    assert len(clips.shown_times(result)) >= 58
+
+
 def test_gif_takes_a_part(tmp_path: Path) -> None:
     path = clips.video(tmp_path / "a.mp4", frames=100)
     result, product = convert(path, "gif", tmp_path, start=1, duration=2, fps=10, width=32)

@@ -35,9 +35,6 @@ TARGETS = {
 SOUND_ONLY = ("audio/two_audio_tracks.mp4", "video/mp4-with-audio.mp4")
 """Containers of the video family without a video."""
 
-UNSOLVED = [("video/webm.webm", "gif")]
-"""One frame that lasts no time: the drawing of animations takes it for none."""
-
 REGISTRY = Registry(discover(()))
 
 
@@ -98,8 +95,6 @@ async def converted(api: Api, path: Path, target: str) -> Reply:
 
 @pytest.mark.parametrize(("path", "target"), ROUTED, ids=[f"{name_of(p)}-{t}" for p, t in ROUTED])
 async def test_it_converts(api: Api, tmp_path: Path, path: Path, target: str) -> None:
-    if (name_of(path), target) in UNSOLVED:
-        pytest.xfail("known, see UNSOLVED")
     reply = await converted(api, path, target)
     job = await api.ended(reply.json["id"], seconds=120) if reply.status == 202 else reply.job(200)
     if job["status"] == "failed" and name_of(path) in CUT_OFF:

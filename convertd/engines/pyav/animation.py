@@ -16,13 +16,14 @@ from av.filter import Graph
 
 from convertd.engines.base import Call, Product
 from convertd.engines.pyav import reading
+from convertd.engines.pyav.codecs import ENDS_ANYWHERE
 from convertd.engines.pyav.convert import describe_input, output_name
 from convertd.engines.pyav.facts import facts_of
 from convertd.engines.pyav.filters import Shape, frame_steps, upright_size
 from convertd.engines.pyav.frames import FrameShaper, Placement, Window, build_graph, through
 from convertd.engines.pyav.plan import fit_inside, main_video
 from convertd.engines.pyav.source import Source, VideoStream
-from convertd.engines.pyav.transcode import seek_before
+from convertd.engines.pyav.transcode import broken_off, cut_off, is_short, seek_before
 from convertd.engines.pyav.writing import created, encoding
 from convertd.errors import FileInvalid, LimitExceeded
 from convertd.model.operations import AnimationConvert
@@ -42,16 +43,33 @@ def animate(call: Call) -> list[Product]:
     picture = reading.first_picture(call.input, call.source, stream.index, call.limits)
     width = options.width or (None if options.height else USUAL_WIDTH)
     size = fit_inside(upright_size(picture), width, options.height, enlarge=False)
-    fps = options.fps or min(float(stream.rate), USUAL_FPS)
-    shape = frame_steps(picture, _PIX_FMT, size=size, fps=fps, even=False)
+    shape = frame_steps(picture, _PIX_FMT, size=size, fps=options.fps, even=False)
     window = _window(source, options)
-    _check(call, source, window, shape, fps)
+    _check(call, source, window, shape, options.fps or min(float(stream.rate), USUAL_FPS))
     name = output_name("gif")
-    movie = _Movie(call, source, stream, shape, window)
-    _draw(movie, _palette(movie), call.output_dir / name, fps)
+    movie = _Movie(call, source, stream, shape, window, None if options.fps else USUAL_FPS)
+    palette = _palette(movie)
+    whole = not window.cut and window.end is None
+    short = whole and is_short(call, source, movie.end)
+    if short and call.source not in ENDS_ANYWHERE:
+        raise cut_off(call.source)
+    _draw(movie, palette, call.output_dir / name)
     call.report(1.0)
     facts = facts_of(call.output_dir / name)
-    return [Product(name=name, facts=facts | {"frames": movie.frames})]
+    notes = [broken_off(movie.end)] if short else []
+    notes += _tell_defaults(movie, size != upright_size(picture) and not (options.width or options.height))
+    return [Product(name=name, facts=facts | {"frames": movie.frames}, notes=tuple(notes))]
+
+
+def _tell_defaults(movie: _Movie, scaled: bool) -> list[str]:
+    """What was done to the picture that nobody asked for."""
+    notes = []
+    if scaled:
+        size = f"{movie.shape.width} × {movie.shape.height}"
+        notes.append(f"The picture was scaled down to {size}; ask for a larger one with 'width'.")
+    if movie.dropped:
+        notes.append(f"Frames beyond {USUAL_FPS} a second were left out; ask for more with 'fps'.")
+    return notes
 
 
 def _window(source: Source, options: AnimationConvert) -> Window:
@@ -83,18 +101,41 @@ def _check_frames(call: Call, frames: int, shape: Shape) -> None:
 
 
 class _Movie:
-    """The wanted part of the video, in the wanted shape, as often as it is asked for."""
+    """The wanted part of the video, in the wanted shape, as often as it is asked for.
 
-    def __init__(self, call: Call, source: Source, stream: VideoStream, shape: Shape, window: Window) -> None:
+    Its frames keep their times; those that come faster than ``most`` a second are left out.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        source: Source,
+        stream: VideoStream,
+        shape: Shape,
+        window: Window,
+        most: int | None,
+    ) -> None:
         self.call, self.shape = call, shape
         self.frames = 0
+        self.dropped = 0
+        self.end = 0.0
+        """Seconds from the window's start at which the last frame that was played ends."""
+        self._most = most
+        self._shown = 0.0
         self._source, self._stream, self._window = source, stream, window
         self._told = 0.0
 
+    @property
+    def final_delay(self) -> int:
+        """Hundredths of a second for which the last frame of those that were played stands."""
+        return max(2, min(65535, round((self.end - self._shown) * 100)))
+
     def play(self, first: float, last: float) -> Iterator[av.VideoFrame]:
         """The frames; progress goes from ``first`` to ``last`` meanwhile."""
-        self.frames = 0
+        self.frames = self.dropped = 0
         with reading.opened(self.call.input, self.call.source, self.call.limits) as container:
+            if reading.is_cut_off(container, self.call.input):
+                raise cut_off(self.call.source)
             stream: Any = container.streams[self._stream.index]
             reading.prepare(stream, self.call.limits)
             placement = Placement(self._window, self._stream.time_base, self._stream.rate)
@@ -102,6 +143,7 @@ class _Movie:
                 seek_before(container, self.call.source, self._window.start)
             for frame in self._shaped(reading.decoded(container, stream), placement):
                 self.frames += 1
+                self._shown = frame.time or 0.0
                 _check_frames(self.call, self.frames, self.shape)
                 self._tell(frame, first, last)
                 yield frame
@@ -109,7 +151,7 @@ class _Movie:
     def _shaped(self, frames: Iterator[av.VideoFrame], placement: Placement) -> Iterator[av.VideoFrame]:
         shaper: FrameShaper | None = None
         wanted = (self.shape.width, self.shape.height, _PIX_FMT)
-        for frame in self._placed(frames, placement):
+        for frame in self._thinned(self._placed(frames, placement)):
             if shaper is None or not shaper.takes(frame):
                 if shaper is not None:
                     yield from shaper.push(None)
@@ -118,6 +160,22 @@ class _Movie:
             yield from shaper.push(frame)
         if shaper is not None:
             yield from shaper.push(None)
+
+    def _thinned(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """``frames`` without those that follow too fast, so that as many are left as may be."""
+        due = Fraction(0)
+        for frame in frames:
+            base = self._stream.time_base
+            time = (frame.pts or 0) * base
+            self.end = float(time + (frame.duration or 0) * base)
+            if self._most is not None:
+                step = Fraction(1, self._most)
+                # Containers that count in milliseconds place frames a little early.
+                if time < due - step / 8:
+                    self.dropped += 1
+                    continue
+                due = max(due, time - step / 2) + step
+            yield frame
 
     def _placed(self, frames: Iterator[av.VideoFrame], placement: Placement) -> Iterator[av.VideoFrame]:
         for frame in frames:
@@ -146,9 +204,11 @@ def _palette(movie: _Movie) -> av.VideoFrame:
         return next(through(graph, None))
 
 
-def _draw(movie: _Movie, palette: av.VideoFrame, path: Path, fps: float) -> None:
-    with created(path, "gif", {"loop": "0"}, movie.call.limits) as sink:
-        out: Any = sink.container.add_stream("gif", rate=Fraction(fps).limit_denominator(1000))
+def _draw(movie: _Movie, palette: av.VideoFrame, path: Path) -> None:
+    with created(
+        path, "gif", {"loop": "0", "final_delay": str(movie.final_delay)}, movie.call.limits
+    ) as sink:
+        out: Any = sink.container.add_stream("gif", rate=100)
         context = out.codec_context
         context.width, context.height, context.pix_fmt = movie.shape.width, movie.shape.height, "pal8"
         context.time_base = _HUNDREDTH

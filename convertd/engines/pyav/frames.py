@@ -43,12 +43,13 @@ class Placement:
         self._end = ticks(window.end, time_base) if window.end is not None else None
         self._cut = window.cut
         self._step = max(1, round(1 / (rate * time_base)))
+        self._clock = _Clock()
         self._last: int | None = None
         self._held: av.VideoFrame | None = None
 
     def place(self, frame: av.VideoFrame) -> list[av.VideoFrame]:
         """The frames to show next, with their times: ``frame``, and the one that was held back before it."""
-        pts = frame.pts
+        pts = self._clock.time(frame)
         if pts is None:
             pts = self._start if self._last is None else self._last + self._step
         if self._end is not None and pts >= self._end:
@@ -61,6 +62,9 @@ class Placement:
             self._held = frame
             return []
         frame.pts = pts - self._start
+        if not frame.duration:
+            # A filter that makes the rate constant would leave out a last frame that lasts no time.
+            frame.duration = self._step
         return [*self.rest(), frame]
 
     def rest(self) -> list[av.VideoFrame]:
@@ -69,7 +73,33 @@ class Placement:
             return []
         held, self._held = self._held, None
         held.pts = 0
+        held.duration = held.duration or self._step
         return [held]
+
+
+class _Clock:
+    """Tells when a frame is shown: by ``pts``, or by ``dts`` where that goes wrong less often.
+
+    AVI has no presentation times; those that FFmpeg makes up for B-frames step back, while the decoding times
+    of frames that leave the decoder do not. This is what FFmpeg calls the best effort.
+    """
+
+    def __init__(self) -> None:
+        self._last: list[int | None] = [None, None]
+        self._faults = [0, 0]
+
+    def time(self, frame: av.VideoFrame) -> int | None:
+        """The time stamp of the next frame in the order of showing, in its time base."""
+        times = (frame.pts, frame.dts)
+        for which, time in enumerate(times):
+            last = self._last[which]
+            if time is not None:
+                self._faults[which] += last is not None and time <= last
+                self._last[which] = time
+        pts, dts = times
+        if pts is not None and (dts is None or self._faults[0] <= self._faults[1]):
+            return pts
+        return dts
 
 
 class FrameShaper:

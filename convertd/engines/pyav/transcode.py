@@ -81,10 +81,8 @@ def transcode(call: Call, source: Source, plan: Plan, path: Path, window: Window
             loop = _Loop(container, source, tracks, span, call)
             loop.run()
             outcome = loop.outcome(sink)
-    if window is None and is_short(source, outcome.reached):
-        # Not every stream of a whole file reaches its end: sound may stop before the picture does.
-        held = reading.last_moment(call.input, call.source, call.limits) - float(source.start)
-        outcome = replace(outcome, short=is_short(source, max(held, outcome.reached)))
+    if window is None:
+        outcome = replace(outcome, short=is_short(call, source, outcome.reached))
     _judge(call, tracks, outcome, whole=window is None)
     call.report(1.0)
     return outcome
@@ -93,6 +91,11 @@ def transcode(call: Call, source: Source, plan: Plan, path: Path, window: Window
 def cut_off(source: str) -> FileInvalid:
     """The error for a file of which the end is missing."""
     return FileInvalid(f"The {source} file is cut off: its end is missing. Send the whole file.")
+
+
+def broken_off(seconds: float) -> str:
+    """The note on a file that ends early, of which the pieces are of worth."""
+    return f"The file breaks off after {seconds:.1f} seconds; what is there was converted."
 
 
 def _tracks(
@@ -235,8 +238,16 @@ def _judge(call: Call, tracks: dict[int, Track], outcome: Outcome, *, whole: boo
         raise cut_off(call.source)
 
 
-def is_short(source: Source, reached: float) -> bool:
-    """Whether ``reached`` seconds are clearly less than the header announced."""
+def is_short(call: Call, source: Source, reached: float) -> bool:
+    """Whether the file, read up to ``reached`` seconds, holds clearly less than its header announced."""
+    if not _falls_short(source, reached):
+        return False
+    # Not every stream of a whole file lasts to its end: sound may stop before the picture does.
+    held = reading.last_moment(call.input, call.source, call.limits) - float(source.start)
+    return _falls_short(source, held)
+
+
+def _falls_short(source: Source, reached: float) -> bool:
     announced = source.duration or 0.0
     return announced - reached > 2.0 and reached < announced * _CLEARLY_SHORT
 
@@ -263,5 +274,5 @@ def remarks(outcome: Outcome) -> tuple[str, ...]:
             f"{outcome.damaged} damaged packet{'s were' if outcome.damaged > 1 else ' was'} skipped."
         )
     if outcome.broke or outcome.short:
-        notes.append(f"The file breaks off after {outcome.reached:.1f} seconds; what is there was converted.")
+        notes.append(broken_off(outcome.reached))
     return tuple(notes)
