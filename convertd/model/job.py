@@ -110,9 +110,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def progress(self) -> float:
-        """Mean over the tasks; an ended task counts as done."""
-        done = sum(1.0 if task.state.terminal else task.progress for task in self.tasks)
-        return done / len(self.tasks)
+        """Mean of what the tasks reached, failed and cancelled ones too; 1 once the job has succeeded."""
+        if self.state is State.SUCCEEDED:
+            return 1.0
+        return sum(task.progress for task in self.tasks) / len(self.tasks)
 
     @property
     def next_expiry(self) -> float | None:
@@ -207,7 +208,9 @@ def task_failed(job: Job, *, token: str, index: int, failure: Failure, max_attem
 
 def _after_failure(task: Task, failure: Failure, max_attempts: int) -> Task:
     again = from_code(failure.code, "").retryable and task.attempts < max_attempts
-    return replace(task, state=State.QUEUED if again else State.FAILED, progress=0.0, error=failure)
+    if again:
+        return replace(task, state=State.QUEUED, progress=0.0, error=failure)
+    return replace(task, state=State.FAILED, error=failure)
 
 
 def advanced(

@@ -140,6 +140,27 @@ def test_progress_that_is_no_fraction_changes_nothing(progress: float) -> None:
     assert rules.task_progressed(started(held()), token="mine", index=0, progress=progress) is None
 
 
+def test_a_job_that_failed_shows_how_far_it_came() -> None:
+    half = rules.task_progressed(started(held(tasks=2)), token="mine", index=0, progress=0.5)
+    assert half is not None
+    one = rules.task_failed(half, token="mine", index=0, failure=BAD_FILE, max_attempts=3)
+    assert one is not None
+    assert (one.tasks[0].progress, one.progress) == (0.5, 0.25)
+    assert settled(failed(one, BAD_FILE, 1)).progress == 0.25
+    assert settled(succeeded(one, 1)).progress == 1.0
+    again = rules.task_failed(half, token="mine", index=0, failure=CRASH, max_attempts=3)
+    assert again is not None
+    assert again.progress == 0.0
+
+
+def test_a_job_that_was_cancelled_shows_how_far_it_came() -> None:
+    half = rules.task_progressed(started(held(tasks=2)), token="mine", index=0, progress=0.5)
+    assert half is not None
+    job = rules.cancelled(half, now=NOW, retention=RETENTION)
+    assert job is not None
+    assert (job.state, job.progress) == (State.CANCELLED, 0.25)
+
+
 def test_a_task_that_does_not_run_has_no_progress() -> None:
     assert rules.task_progressed(held(), token="mine", index=0, progress=0.5) is None
 

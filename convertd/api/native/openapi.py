@@ -269,7 +269,8 @@ def _schemas() -> dict[str, Any]:
                 "id": text,
                 "status": _state_schema(),
                 "operation": text,
-                "progress": percent,
+                "progress": percent
+                | {"description": "Mean of what the tasks reached; 100 once the job has succeeded."},
                 "created_at": {"type": "string", "format": "date-time"},
                 "started_at": moment,
                 "finished_at": moment,

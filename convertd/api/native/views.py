@@ -84,7 +84,7 @@ def _task(job: Job, index: int) -> dict[str, Any]:
         "operation": task.operation,
         "target": task.target,
         "status": task.state.value,
-        "progress": _percent(1.0 if task.state is State.SUCCEEDED else task.progress),
+        "progress": _percent(task.progress),
         "engine": task.engine,
         "fidelity": task.fidelity,
         "attempts": task.attempts,
