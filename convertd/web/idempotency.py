@@ -19,8 +19,8 @@ from convertd.web.uploads import Upload
 HEADER: Final = "Idempotency-Key"
 KEY_LENGTH: Final = 255
 
-_IN_FLIGHT_SECONDS: Final = 3600.0
-"""How long a request may take to arrive before its key is free again; a restart frees it at once."""
+_ANSWER_SECONDS: Final = 60.0
+"""What a request may take beyond the arrival of its body before its key is free again."""
 
 
 def fingerprint(request: web.Request, fields: Iterable[tuple[str, Any]], files: Iterable[Upload]) -> str:
@@ -60,13 +60,18 @@ class Hold:
 
 
 @contextlib.asynccontextmanager
-async def held_key(service: JobService, account: str, key: str | None) -> AsyncIterator[Hold]:
-    """Hold ``key`` for the request in flight; a key that made no job is free again afterwards."""
+async def held_key(
+    service: JobService, account: str, key: str | None, *, upload_seconds: float
+) -> AsyncIterator[Hold]:
+    """Hold ``key`` for the request in flight, whose body takes ``upload_seconds`` at most.
+
+    A key that made no job is free again afterwards; a restart frees it at once.
+    """
     hold = Hold(service=service, account=account, key=key)
     if key is None:
         yield hold
         return
-    hold.taken = await service.reserve(account, key, seconds=_IN_FLIGHT_SECONDS)
+    hold.taken = await service.reserve(account, key, seconds=upload_seconds + _ANSWER_SECONDS)
     try:
         yield hold
     finally:

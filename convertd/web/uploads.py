@@ -98,7 +98,7 @@ class Intake:
     def __init__(self, blobs: BlobStore, limits: UploadLimits) -> None:
         """Holds nothing between requests."""
         self._blobs = blobs
-        self._limits = limits
+        self.limits = limits
 
     @contextlib.asynccontextmanager
     async def multipart(self, request: web.Request, job_id: str, *, files: str) -> AsyncIterator[Received]:
@@ -107,7 +107,7 @@ class Intake:
         Files that are not kept inside the context are deleted at its end.
         """
         async with self._received(job_id) as received:
-            self._check_length(request, self._limits.request + _FRAMING_BYTES, "limits.request")
+            self._check_length(request, self.limits.request + _FRAMING_BYTES, "limits.request")
             try:
                 reader = await request.multipart()
             except (AssertionError, ValueError) as error:
@@ -121,7 +121,7 @@ class Intake:
     async def raw(self, request: web.Request, job_id: str, *, name: str) -> AsyncIterator[Received]:
         """The whole body as one file called ``name``."""
         async with self._received(job_id) as received:
-            self._check_length(request, self._limits.file, "limits.upload")
+            self._check_length(request, self.limits.file, "limits.upload")
             await self._guarded(self._file(received, "", name, request.content.readany))
             yield received
 
@@ -150,13 +150,13 @@ class Intake:
     async def _guarded(self, reading: Awaitable[None]) -> None:
         """Bound the whole body's time, and give the connection's own failures their names."""
         try:
-            async with asyncio.timeout(self._limits.seconds) as whole:
+            async with asyncio.timeout(self.limits.seconds) as whole:
                 await reading
         except (ConnectionError, web.RequestPayloadError) as error:
             raise InvalidRequest("The upload broke off before its end.", detail=repr(error)) from error
         except TimeoutError as error:
             if whole.expired():
-                took = f"took longer than {self._limits.seconds:g} seconds (limits.upload_time)"
+                took = f"took longer than {self.limits.seconds:g} seconds (limits.upload_time)"
             else:
                 took = f"stood still for {IDLE_SECONDS:.0f} seconds"
             raise Timeout(f"The upload {took}.") from error
@@ -205,20 +205,20 @@ class Intake:
 
         Its bytes count against the limit of the whole request as they come.
         """
-        if len(received.files) >= self._limits.files:
+        if len(received.files) >= self.limits.files:
             raise InvalidRequest(
-                f"More than {self._limits.files} files in one request (limits.files).", field="file"
+                f"More than {self.limits.files} files in one request (limits.files).", field="file"
             )
-        left = self._limits.request - sum(upload.size for upload in received.files)
+        left = self.limits.request - sum(upload.size for upload in received.files)
         key = f"{received.job_id}-in-{len(received.files)}"
         shown = clean_name(name)
         async with self._blobs.writer() as writer:
             while chunk := await _soon(next_chunk()):
                 await writer.write(chunk)
-                if writer.size > self._limits.file:
-                    raise _too_large(self._limits.file, "limits.upload")
+                if writer.size > self.limits.file:
+                    raise _too_large(self.limits.file, "limits.upload")
                 if writer.size > left:
-                    raise _too_large(self._limits.request, "limits.request")
+                    raise _too_large(self.limits.request, "limits.request")
             if writer.size == 0:
                 raise FileInvalid(f"'{shown}' is empty: there is nothing to convert.", field=part or None)
             blob = await writer.commit(key)

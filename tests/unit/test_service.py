@@ -431,15 +431,17 @@ async def test_strays_are_swept_and_nothing_else(house: House) -> None:
 
 # Idempotency
 
+UPLOAD_SECONDS = 7200.0
+
 
 async def hold(house: House, key: str = "k", account: str = "local") -> Hold:
-    async with held_key(house.service, account, key) as held:
+    async with held_key(house.service, account, key, upload_seconds=UPLOAD_SECONDS) as held:
         return held
 
 
 async def submit_held(house: House, fingerprint: str = "f") -> Job:
     """One request with a key, as a dialect serves it."""
-    async with held_key(house.service, "local", "k") as held:
+    async with held_key(house.service, "local", "k", upload_seconds=UPLOAD_SECONDS) as held:
         earlier = held.replayed_job(fingerprint)
         if earlier is not None:
             return await house.service.get("local", earlier)
@@ -453,11 +455,14 @@ async def test_a_repeated_request_gets_the_first_job(house: House) -> None:
 
 
 async def test_a_twin_of_a_request_in_flight_waits(house: House) -> None:
-    async with held_key(house.service, "local", "k"):
+    async with held_key(house.service, "local", "k", upload_seconds=UPLOAD_SECONDS):
         with pytest.raises(IdempotencyInFlight) as caught:
             await hold(house)
         assert caught.value.retry_after
         await hold(house, account="anna")
+        house.clock.advance(UPLOAD_SECONDS)  # as long as a body may take
+        with pytest.raises(IdempotencyInFlight):
+            await hold(house)
     job = await submit_held(house)
     assert job.state is State.QUEUED
 
@@ -471,7 +476,7 @@ async def test_a_key_with_another_request_is_refused(house: House) -> None:
 
 async def test_a_request_that_fails_does_not_burn_its_key(house: House) -> None:
     with pytest.raises(UnsupportedFormat):
-        async with held_key(house.service, "local", "k") as held:
+        async with held_key(house.service, "local", "k", upload_seconds=UPLOAD_SECONDS) as held:
             await house.submit(asked(target="mp4"), key=held.record("f"))
     assert (await submit_held(house)).state is State.QUEUED
 
@@ -487,7 +492,7 @@ async def test_a_key_is_kept_for_its_time(house: House) -> None:
 async def test_of_a_hundred_at_once_one_makes_the_job(house: House) -> None:
     async def one() -> str | None:
         try:
-            async with held_key(house.service, "local", "k") as held:
+            async with held_key(house.service, "local", "k", upload_seconds=UPLOAD_SECONDS) as held:
                 await asyncio.sleep(0)
                 if (earlier := held.replayed_job("f")) is not None:
                     return earlier
@@ -507,6 +512,6 @@ async def test_a_start_frees_what_was_in_flight(house: House) -> None:
 
 
 async def test_without_a_key_nothing_is_held(house: House) -> None:
-    async with held_key(house.service, "local", None) as held:
+    async with held_key(house.service, "local", None, upload_seconds=UPLOAD_SECONDS) as held:
         assert held.replayed_job("f") is None
         assert held.record("f") is None

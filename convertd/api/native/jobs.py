@@ -125,7 +125,8 @@ class JobHandlers:
     async def _submit(self, request: web.Request, *, single: bool = False) -> tuple[Job, bool]:
         """The job that the request makes, or made when it came first (then true)."""
         job_id = new_job_id()
-        async with held_key(self._jobs, request[ACCOUNT], key_of(request)) as hold:
+        seconds = self._services.intake.limits.seconds
+        async with held_key(self._jobs, request[ACCOUNT], key_of(request), upload_seconds=seconds) as hold:
             if hold.taken is None:
                 await self._jobs.check_room()  # before the body is read; a replay needs no room
             async with self._received(request, job_id) as (received, fields):
