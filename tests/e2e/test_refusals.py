@@ -42,6 +42,7 @@ async def send_part(api: Api, disposition: str, content: bytes, head: str = "X-N
         ({"to": "webp", "quality": "best"}, "invalid_request", "quality", "from 1 to 100"),
         ({"to": "webp", "brightness": "3"}, "invalid_request", "brightness", "no field or option"),
         ({"to": "webp", "video_bitrate": "3"}, "invalid_request", "video_bitrate", "allowed here"),
+        ({"to": "webp", "file": "a.png"}, "invalid_request", "file", "itself"),
         ({"tto": "webp"}, "invalid_request", "tto", "did you mean 'to'"),
         ({"to": "webp", "options": '{"qualitty": 3}'}, "invalid_request", "qualitty", "'quality'"),
         ({"to": "webp", "options": "{"}, "invalid_request", "options", "JSON object"),

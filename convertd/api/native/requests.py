@@ -70,6 +70,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 def read_fields(registry: Registry, fields: Fields) -> Wanted:
     """Check what can be checked before the files are there; raises :class:`InvalidRequest`."""
     for name, value in fields:
+        if name == FILE_PART:
+            raise InvalidRequest(
+                "'file' takes the file itself: as a part of a form, or as the body.", field=name
+            )
         if name in _LATER and value not in (False, "false", "0"):
             raise InvalidRequest(_LATER[name], field=name)
     single = _once(fields)
@@ -132,7 +136,7 @@ def _options(fields: Fields, single: dict[str, Any]) -> dict[str, Any]:
     """Options given one by one, and those of the ``options`` object."""
     options = _object(single, "options", JSON_BYTES)
     for name, value in fields:
-        if name in _ONCE or name in _LATER or name in ("to", FILE_PART):
+        if name in _ONCE or name in _LATER or name == "to":
             continue
         if name in options:
             raise InvalidRequest(f"Option {name!r} is given more than once.", field=name)
