@@ -14,9 +14,10 @@ import pytest
 
 from convertd.engines.base import Product
 from convertd.engines.pyav import ENGINE
-from convertd.engines.pyav.options import SOUND
+from convertd.engines.pyav.options import SMALL_SOUND, SOUND
 from convertd.errors import FileInvalid, InvalidRequest, LimitExceeded
 from convertd.model.operations import parse_options
+from tests.contract.test_pyav import probed, streams
 from tests.support import clips
 from tests.support.engines import run
 
@@ -238,6 +239,51 @@ def test_sound_that_breaks_off_is_converted_and_told(tmp_path: Path) -> None:
     _, product = convert(path, "wav", tmp_path)
     assert product.facts["duration"] == pytest.approx(10, abs=0.5)
     assert any("breaks off" in note for note in product.notes)
+
+
+@pytest.mark.parametrize("samples", [1, 960])
+@pytest.mark.parametrize("target", SOUND)
+def test_a_very_short_sound(tmp_path: Path, target: str, samples: int) -> None:
+    path = clips.sound(tmp_path / "a.wav", "pcm_s16le", seconds=(samples + 0.5) / 44100)
+    for operation in ("convert", "trim", "compress"):
+        if operation == "compress" and target not in SMALL_SOUND:
+            continue
+        given = {"end": 0.01} if operation == "trim" else {}
+        result, product = convert(path, target, tmp_path, operation, **given)
+        assert clips.samples(result) > 0
+        assert product.facts["duration"] < 0.15
+        probed(result)
+
+
+def with_last_granule(data: bytes, samples: int) -> bytes:
+    """An Ogg file (RFC 3533) whose last page says that the recording ends after ``samples``."""
+    at = data.rindex(b"OggS")
+    page = bytearray(data[at:])
+    struct.pack_into("<q", page, 6, samples)
+    struct.pack_into("<I", page, 22, 0)
+    checksum = 0
+    for byte in page:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1) ^ (0x04C11DB7 if checksum & 0x80000000 else 0) & 0xFFFFFFFF
+        checksum &= 0xFFFFFFFF
+    struct.pack_into("<I", page, 22, checksum)
+    return data[:at] + bytes(page)
+
+
+def test_a_length_that_cannot_be_is_not_told(tmp_path: Path) -> None:
+    """FFmpeg gives the last packet of a Vorbis file that ends within it a length of nearly 2³² samples."""
+    made = clips.sound(tmp_path / "made.ogg", "vorbis", seconds=0.2, options={"strict": "experimental"})
+    path = tmp_path / "a.ogg"
+    path.write_bytes(with_last_granule(made.read_bytes(), 400))
+    with av.open(str(path)) as container:
+        assert any((packet.duration or 0) > 1 << 31 for packet in container.demux(audio=0))
+    for operation, target in (("convert", "ogg"), ("trim", "ogg"), ("convert", "wav")):
+        given = {"end": 0.15} if operation == "trim" else {}
+        result, product = convert(path, target, tmp_path, operation, **given)
+        assert product.facts["duration"] < 1
+        for stream in streams(probed(result), "audio"):
+            assert float(stream["duration"]) < 1
 
 
 # --- trim

@@ -55,7 +55,7 @@ def animate(call: Call) -> list[Product]:
         raise cut_off(call.source)
     _draw(movie, palette, call.output_dir / name)
     call.report(1.0)
-    facts = facts_of(call.output_dir / name)
+    facts = facts_of(call.output_dir / name, call.target, movie.end)
     notes = [broken_off(movie.end)] if short else []
     notes += _tell_defaults(movie, size != upright_size(picture) and not (options.width or options.height))
     return [Product(name=name, facts=facts | {"frames": movie.frames}, notes=tuple(notes))]

@@ -58,6 +58,8 @@ class Container:
     """Words for ``audio_codec``, the default first."""
     covers: bool = False
     """Whether pictures attached to the sound are kept."""
+    least: int = 0
+    """Samples that a sound must have so that players know the format; silence makes up for the rest."""
     square: bool = False
     """Whether the shape of its pixels is lost: PyAV has no way to set what the muxer reads."""
 
@@ -131,9 +133,12 @@ CONTAINERS: Final[Mapping[str, Container]] = {
         copies_sound=frozenset(("aac", "alac")),
         sound=("aac",),
         covers=True,
+        # Less than half of the millisecond in which the length is counted would be nothing.
+        least=128,
     ),
-    "aac": Container(muxer="adts", copies_sound=frozenset(("aac",)), sound=("aac",)),
-    "opus": Container(muxer="opus", copies_sound=frozenset(("opus",)), sound=("opus",)),
+    # FFmpeg, for one, wants to see three packets of 1024 samples, of which the first is the run-in.
+    "aac": Container(muxer="adts", least=2048, copies_sound=frozenset(("aac",)), sound=("aac",)),
+    "opus": Container(muxer="opus", copies_sound=frozenset(("opus",)), sound=("opus",), least=128),
     "ogg": Container(
         muxer="ogg", copies_sound=frozenset(("vorbis", "flac", "speex")), sound=("vorbis",)
     ),

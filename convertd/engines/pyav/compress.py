@@ -14,7 +14,7 @@ from convertd.engines.pyav.facts import facts_of
 from convertd.engines.pyav.options import VideoCompress
 from convertd.engines.pyav.planned import Copied, EncodedVideo, Plan, Wishes, wishes_of
 from convertd.engines.pyav.source import Source
-from convertd.engines.pyav.transcode import Outcome, remarks, transcode
+from convertd.engines.pyav.transcode import Outcome, longest, remarks, transcode
 from convertd.errors import FileInvalid, InvalidRequest, LimitExceeded
 
 _ATTEMPTS: Final = 3
@@ -48,7 +48,8 @@ def compress(call: Call) -> list[Product]:
     notes = [*plan.notes, *remarks(outcome)]
     if path.stat().st_size >= call.input.stat().st_size:
         notes.append(_take_input(call, source, wishes, path))
-    return [Product(name=name, facts=facts_of(path), notes=tuple(notes))]
+    facts = facts_of(path, call.target, longest(source, outcome))
+    return [Product(name=name, facts=facts, notes=tuple(notes))]
 
 
 def _take_input(call: Call, source: Source, wishes: Wishes, path: Path) -> str:

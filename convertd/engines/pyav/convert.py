@@ -9,7 +9,7 @@ from convertd.engines.pyav.facts import facts_of
 from convertd.engines.pyav.plan import plan_sound, plan_video
 from convertd.engines.pyav.planned import EncodedVideo, Plan, Wishes, wishes_of
 from convertd.engines.pyav.source import Picture, Source
-from convertd.engines.pyav.transcode import remarks, transcode
+from convertd.engines.pyav.transcode import longest, remarks, transcode
 from convertd.model.formats import FORMATS
 
 
@@ -19,8 +19,9 @@ def convert(call: Call) -> list[Product]:
     plan = make_plan(call, source, wishes_of(call.options))
     name = output_name(call.target)
     outcome = transcode(call, source, plan, call.output_dir / name)
+    facts = facts_of(call.output_dir / name, call.target, longest(source, outcome))
     notes = (*plan.notes, *remarks(outcome))
-    return [Product(name=name, facts=facts_of(call.output_dir / name), notes=notes)]
+    return [Product(name=name, facts=facts, notes=notes)]
 
 
 def describe_input(call: Call) -> Source:

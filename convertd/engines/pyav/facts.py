@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import av
 
+from convertd.engines.pyav.codecs import DEMUXERS
 from convertd.engines.pyav.reading import sensible_rate
 from convertd.errors import FileInvalid
 
+_SLACK: Final = 60.0
 
-def facts_of(path: Path) -> dict[str, Any]:
+
+def facts_of(path: Path, target: str, longest: float) -> dict[str, Any]:
     """Width, height, fps, duration (seconds), codecs, channels, sample_rate and bitrate, as applicable.
+
+    ``target`` is the format of the file and ``longest`` how many seconds it can last; a length in the file
+    that is far beyond is not told.
 
     Raises :class:`FileInvalid` where so little was copied or decoded that no player would take it.
     """
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        # Named, because of a very short file FFmpeg does not guess the format.
+        demuxer = DEMUXERS[target].split(",")[0]
+        with av.open(str(path), format=demuxer, metadata_errors="replace") as container:
             facts: dict[str, Any] = {}
-            if container.duration:
-                facts["duration"] = round(container.duration / 1_000_000, 3)
-            if container.bit_rate:
-                facts["bitrate"] = container.bit_rate
+            seconds = (container.duration or 0) / 1_000_000
+            if 0 < seconds <= longest + _SLACK:
+                facts["duration"] = round(seconds, 3)
+                if container.bit_rate:
+                    facts["bitrate"] = container.bit_rate
             _picture_facts(container, facts)
             _sound_facts(container, facts)
             return facts

@@ -271,7 +271,7 @@ def _sound(stream: SoundStream, container: Container, target: str, wishes: Wishe
         raise InvalidRequest(
             f"{target} cannot hold {word} sound; use {_or(container.sound)}.", field="audio_codec"
         )
-    return encode_sound(stream, SOUND_ENCODERS[word], wishes)
+    return replace(encode_sound(stream, SOUND_ENCODERS[word], wishes), least=container.least)
 
 
 def _sound_stays(stream: SoundStream, container: Container, target: str, wishes: Wishes) -> bool:

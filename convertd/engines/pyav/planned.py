@@ -92,6 +92,8 @@ class EncodedSound:
     options: dict[str, str] = field(default_factory=dict)
     through: str | None = None
     """Sample format that the sound is brought to before the encoder has it."""
+    least: int = 0
+    """Samples to reach with silence at the end."""
     deep: bool = False
     """Whether more than 16 bits a sample are to be kept."""
 

@@ -23,6 +23,11 @@ _JITTER: Final = 0.003
 """Seconds by which a container that counts in milliseconds may misplace a block of sound."""
 
 
+_LONGEST: Final = 600
+"""Seconds that no packet of sound lasts. FFmpeg tells of 2³² samples, less a few, where the last packet of a
+Vorbis file is cut in its middle, and would write the end of the recording there."""
+
+
 class Track(Protocol):
     """One stream on its way from the input to the output."""
 
@@ -54,6 +59,7 @@ class CopiedTrack:
         self._first = self._shift if window.cut else None
         self._end = ticks(window.end, base) if window.end is not None else None
         self._picture = stream.type == "video"
+        self._timed, self._base = stream.type == "audio", base
         self._last: int | None = None
 
     def feed(self, packet: Packet[Any]) -> None:
@@ -66,6 +72,8 @@ class CopiedTrack:
         if packet.dts is not None:
             packet.dts -= self._shift
             self._keep_order(packet)
+        if self._timed and (packet.duration or 0) * self._base > _LONGEST:
+            packet.duration = 0
         packet.stream = self._out
         try:
             self._sink.mux((packet,))
@@ -220,7 +228,8 @@ class SoundTrack(_Decoder):
         self.pieces = self.damaged = 0
         self.done = False
         self._stream, self._out, self._window, self._sink = stream, out, window, sink
-        self._through = plan.through
+        self._through, self._least = plan.through, plan.least
+        self._encoded = 0
         self._next: Fraction | None = None
         self._resampler: AudioResampler | None = None
         self._shape: tuple[str, str, int] | None = None
@@ -270,12 +279,16 @@ class SoundTrack(_Decoder):
             self._resampler = None if shape == wanted else AudioResampler(*wanted, options=dither)
         frames = [frame] if self._resampler is None else self._resampler.resample(frame)
         for ready in frames:
-            self._sink.mux(self._out.encode(ready))
+            self._give(ready)
+
+    def _give(self, frame: av.AudioFrame) -> None:
+        self._encoded += frame.samples
+        self._sink.mux(self._out.encode(frame))
 
     def _drain(self) -> None:
         if self._resampler is not None:
             for ready in self._resampler.resample(None):
-                self._sink.mux(self._out.encode(ready))
+                self._give(ready)
 
     def finish(self) -> None:
         for frame in flushed(self._stream):
@@ -283,7 +296,17 @@ class SoundTrack(_Decoder):
                 self._place(frame)
         self._drain()
         if self.pieces:
+            if self._encoded < self._least:
+                self._give(self._silence(self._least - self._encoded))
             self._sink.mux(self._out.encode(None))
+
+    def _silence(self, samples: int) -> av.AudioFrame:
+        context = self._out.codec_context
+        frame = av.AudioFrame(context.format.name, context.layout.name, samples)
+        frame.sample_rate = context.sample_rate
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        return frame
 
 
 def cut_samples(frame: av.AudioFrame, first: int, end: int) -> av.AudioFrame:

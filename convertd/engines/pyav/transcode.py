@@ -93,6 +93,11 @@ def cut_off(source: str) -> FileInvalid:
     return FileInvalid(f"The {source} file is cut off: its end is missing. Send the whole file.")
 
 
+def longest(source: Source, outcome: Outcome) -> float:
+    """Seconds that no result can last longer than, by what the input said and what was read of it."""
+    return max(source.duration or 0.0, outcome.reached)
+
+
 def broken_off(seconds: float) -> str:
     """The note on a file that ends early, of which the pieces are of worth."""
     return f"The file breaks off after {seconds:.1f} seconds; what is there was converted."

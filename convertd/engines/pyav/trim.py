@@ -14,7 +14,7 @@ from convertd.engines.pyav.frames import Window
 from convertd.engines.pyav.options import SoundTrim, VideoTrim
 from convertd.engines.pyav.planned import Copied, Wishes
 from convertd.engines.pyav.source import Source
-from convertd.engines.pyav.transcode import remarks, seek_before, transcode
+from convertd.engines.pyav.transcode import longest, remarks, seek_before, transcode
 from convertd.errors import InvalidRequest
 
 
@@ -37,8 +37,9 @@ def trim(call: Call) -> list[Product]:
             notes.append(f"The cut is at the key frame at {at:.3f} seconds; precise=true cuts at the frame.")
     name = output_name(call.target)
     outcome = transcode(call, source, plan, call.output_dir / name, window)
+    facts = facts_of(call.output_dir / name, call.target, longest(source, outcome))
     notes += remarks(outcome)
-    return [Product(name=name, facts=facts_of(call.output_dir / name), notes=tuple(notes))]
+    return [Product(name=name, facts=facts, notes=tuple(notes))]
 
 
 def past_the_end(start: float, length: float) -> InvalidRequest:
