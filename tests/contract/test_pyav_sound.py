@@ -100,6 +100,24 @@ def test_surround_is_mixed_down_where_the_target_needs_it(tmp_path: Path) -> Non
     assert product.facts["channels"] == 2
 
 
+def test_a_change_of_channels_is_told(tmp_path: Path) -> None:
+    for channels, target, told in (
+        (1, "ogg", "1 channel became one of 2: vorbis is made with 2 here"),
+        (6, "ogg", "6 channels became one of 2: vorbis is made with 2 here"),
+        (6, "mp3", "6 channels became one of 2: mp3 is made with up to 2 here"),
+        (2, "ogg", None),
+        (1, "mp3", None),
+    ):
+        path = clips.sound(tmp_path / "a.wav", "pcm_s16le", channels=channels, seconds=0.2)
+        _, product = convert(path, target, tmp_path)
+        if told is None:
+            assert not product.notes
+        else:
+            assert told in product.notes[0]
+    _, product = convert(path, "m4a", tmp_path, channels=2)
+    assert not product.notes
+
+
 def test_settings_are_honoured(tmp_path: Path) -> None:
     path = clips.sound(tmp_path / "a.wav", "pcm_s16le", seconds=3)
     _, product = convert(path, "mp3", tmp_path, audio_bitrate="64k", channels=1, sample_rate=22050)

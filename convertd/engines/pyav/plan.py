@@ -38,7 +38,7 @@ def plan_video(source: Source, target: str, wishes: Wishes, look: Look) -> Plan:
     container = CONTAINERS[target]
     notes: list[str] = []
     video = _video(source, container, target, wishes, look, notes)
-    sounds = _sounds(source, container, target, wishes)
+    sounds = _sounds(source, container, target, wishes, notes)
     texts = _texts(source, container, target, notes)
     if source.covers and not container.covers and not wishes.strip_metadata:
         notes.append(f"The cover picture was left out: it is not kept in {target}.")
@@ -71,7 +71,7 @@ def plan_sound(source: Source, target: str, wishes: Wishes) -> Plan:
         notes.append(f"The cover picture was left out: it is not kept in {target}.")
     return Plan(
         container=container,
-        sounds=_sounds(source, container, target, wishes),
+        sounds=_sounds(source, container, target, wishes, notes),
         covers=source.covers[:1]
         if container.covers and not wishes.strip_metadata and not source.videos
         else (),
@@ -246,7 +246,7 @@ def _encoder_options(
 
 
 def _sounds(
-    source: Source, container: Container, target: str, wishes: Wishes
+    source: Source, container: Container, target: str, wishes: Wishes, notes: list[str]
 ) -> tuple[Copied | EncodedSound, ...]:
     if wishes.audio_codec == "none":
         return ()
@@ -260,10 +260,12 @@ def _sounds(
         raise InvalidRequest(
             f"There is no audio track {wishes.audio_track}: the file has {has}.", field="audio_track"
         )
-    return tuple(_sound(stream, container, target, wishes) for stream in streams)
+    return tuple(_sound(stream, container, target, wishes, notes) for stream in streams)
 
 
-def _sound(stream: SoundStream, container: Container, target: str, wishes: Wishes) -> Copied | EncodedSound:
+def _sound(
+    stream: SoundStream, container: Container, target: str, wishes: Wishes, notes: list[str]
+) -> Copied | EncodedSound:
     if _sound_stays(stream, container, target, wishes):
         return Copied(index=stream.index, codec=stream.codec)
     word = _word(wishes.audio_codec, stream.codec, container.sound, SOUND_ENCODERS, kept=wishes.encode)
@@ -271,7 +273,14 @@ def _sound(stream: SoundStream, container: Container, target: str, wishes: Wishe
         raise InvalidRequest(
             f"{target} cannot hold {word} sound; use {_or(container.sound)}.", field="audio_codec"
         )
-    return replace(encode_sound(stream, SOUND_ENCODERS[word], wishes), least=container.least)
+    encoder = SOUND_ENCODERS[word]
+    if wishes.channels is None and (made := _channels(stream, encoder, wishes)) != stream.channels:
+        had = f"{stream.channels} channel{'s' if stream.channels > 1 else ''}"
+        can = "" if encoder.exact_channels else "up to "
+        notes.append(
+            f"The sound of {had} became one of {made}: {encoder.name} is made with {can}{made} here."
+        )
+    return replace(encode_sound(stream, encoder, wishes), least=container.least)
 
 
 def _sound_stays(stream: SoundStream, container: Container, target: str, wishes: Wishes) -> bool:
