@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -37,8 +38,11 @@ def fill(place: Path, leave: int) -> Path:
     """A file that takes all room but ``leave`` bytes."""
     found = os.statvfs(place)
     free = found.f_bavail * found.f_frsize
-    (place / "filler").write_bytes(bytes(free - leave))
-    return place / "filler"
+    filler = place / "filler"
+    # The server may take a page for itself meanwhile; then the disk is as full as was wanted.
+    with contextlib.suppress(OSError):
+        filler.write_bytes(bytes(free - leave))
+    return filler
 
 
 async def test_an_upload_without_room(start: Start, session: ClientSession, small_disk: Path) -> None:
