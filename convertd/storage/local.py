@@ -62,8 +62,9 @@ class LocalStore:
         await self._hop(self._start)
 
     async def close(self) -> None:
-        await self._hop(self._close)
-        self._threads.shutdown(wait=False)
+        # A cancelled task may have left its scratch directory to a thread that is still removing it.
+        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._close)
 
     @contextlib.asynccontextmanager
     async def writer(self) -> AsyncIterator[LocalWriter]:
