@@ -201,16 +201,6 @@ class DocumentThumbnail(Thumbnail, frozen=True, kw_only=True):
     page: PageNumber = 1
 
 
-class AudioConvert(Options, frozen=True, kw_only=True):
-    """``convert`` to a sound file, and ``extract-audio`` from a video."""
-
-    audio_bitrate: Bitrate | None = None
-    channels: Channels | None = None
-    sample_rate: SampleRate | None = None
-    audio_track: AudioTrack | None = None
-    strip_metadata: bool = False
-
-
 class VideoConvert(Options, frozen=True, kw_only=True):
     """``convert`` between videos. What is absent is kept from the source, by stream copy where it fits."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convertd.engines.base import Availability, Call, Capability, Engine, Fidelity, Product
 from convertd.engines.registry import Registry
-from convertd.model.operations import AudioConvert, LossyPictureConvert, Options, PdfText, Thumbnail
+from convertd.model.operations import LossyPictureConvert, Options, PdfText, Thumbnail, VideoCompress
 
 
 def never(call: Call) -> list[Product]:
@@ -44,7 +44,7 @@ def small_registry() -> Registry:
             route("psd", "jpg", operation="compress"),
             route("png", "jpg", operation="thumbnail", options=Thumbnail),
         ),
-        engine("sound", route("wav", "mp3", options=AudioConvert), hint="install the sound extra."),
+        engine("sound", route("wav", "mp3", options=VideoCompress), hint="install the sound extra."),
         engine("office", route("docx", "pdf", options=PdfText, fidelity=Fidelity.GOOD)),
         engine("pages", route("pdf", "png"), route("pdf", "txt", options=PdfText)),
     )

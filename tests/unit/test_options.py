@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from convertd.errors import InvalidRequest
 from convertd.model.operations import (
     AnimationConvert,
-    AudioConvert,
     EitherPictureConvert,
     LossyPictureConvert,
     Options,
@@ -21,6 +20,7 @@ from convertd.model.operations import (
     PictureConvert,
     Thumbnail,
     Trim,
+    VideoCompress,
     VideoConvert,
     option_fields,
     parse_options,
@@ -28,7 +28,7 @@ from convertd.model.operations import (
 
 ALL = (
     AnimationConvert,
-    AudioConvert,
+    VideoCompress,
     EitherPictureConvert,
     LossyPictureConvert,
     PdfPictures,
@@ -64,10 +64,10 @@ def test_nothing_given_means_the_defaults(kind: type[Options]) -> None:
         (PictureConvert, "background", "transparent", "transparent"),
         (VideoConvert, "fps", "23.976", 23.976),
         (VideoConvert, "video_codec", "h264", "h264"),
-        (AudioConvert, "audio_bitrate", "128k", 128_000),
-        (AudioConvert, "audio_bitrate", "1.5M", 1_500_000),
-        (AudioConvert, "audio_bitrate", "128000", 128_000),
-        (AudioConvert, "audio_bitrate", 128_000, 128_000),
+        (VideoCompress, "audio_bitrate", "128k", 128_000),
+        (VideoCompress, "audio_bitrate", "1.5M", 1_500_000),
+        (VideoCompress, "audio_bitrate", "128000", 128_000),
+        (VideoCompress, "audio_bitrate", 128_000, 128_000),
         (PictureCompress, "target_bytes", "200kB", 200 * 1024),
         (PictureCompress, "target_bytes", "2 MiB", 2 * 1024**2),
         (PictureCompress, "target_bytes", "5000", 5000),
@@ -100,8 +100,8 @@ def test_text_means_the_value_that_it_shows(kind: type[Options], name: str, writ
         (VideoConvert, "video_codec", "divx", "one of"),
         (VideoConvert, "fps", "nan", "a number"),
         (VideoConvert, "fps", 0, "a number"),
-        (AudioConvert, "audio_bitrate", "fast", "128000 or 128k"),
-        (AudioConvert, "audio_bitrate", "1k", "from 6000"),
+        (VideoCompress, "audio_bitrate", "fast", "128000 or 128k"),
+        (VideoCompress, "audio_bitrate", "1k", "from 6000"),
         (PictureCompress, "target_bytes", "12B", "at least 256"),
         (PictureCompress, "target_bytes", "2 parsec", "at least 256"),
         (Trim, "start", "-1", "a number from 0"),
@@ -122,7 +122,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
 @pytest.mark.parametrize(
     ("kind", "name", "written"),
     [
-        (AudioConvert, "audio_bitrate", "9" * 400 + "k"),
+        (VideoCompress, "audio_bitrate", "9" * 400 + "k"),
         (PictureCompress, "target_bytes", "9" * 400 + "MB"),
         (PictureCompress, "target_bytes", "9" * 5000),
         (Trim, "start", "9" * 5000 + ":00:00"),
