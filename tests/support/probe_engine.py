@@ -194,9 +194,12 @@ def eat_memory_in_parts(call: Call) -> list[Product]:
 
 @misdeed
 def fork_bomb(call: Call) -> list[Product]:
+    """Bounded and asleep: an endless one would take the test machine's processors from everybody."""
     call.report(0.5)
-    while True:
-        os.fork()
+    for _ in range(400):
+        if os.fork() == 0:
+            for_ever(call)
+    for_ever(call)
 
 
 @misdeed
