@@ -117,96 +117,130 @@ async def running(config: Config) -> AsyncIterator[Running]:
         loopback = is_private(config.host, config.links.base_url)
         _check_exposure(config, keyring, loopback=loopback)
 
-        engines = discover(config.engines.modules)
-        sandbox = Sandbox(engine_modules=config.engines.modules, require=config.sandbox.require)
-        stack.push_async_callback(sandbox.close)
-        await sandbox.start()
-        registry = Registry(engines, sandbox.disabled)
-        for name, reason in sandbox.disabled.items():
-            log.info("engine %s cannot be used: %s", name, reason)
-        blobs = LocalStore(data_dir / "files")
-        await blobs.start()
-        stack.push_async_callback(blobs.close)
-        limits = _executor_settings(config)
-        async with blobs.scratch() as scratch:
-            await sandbox.try_out(scratch, limits.budget)
-        store = await SqliteStore.open(database_path(data_dir))
-        stack.push_async_callback(store.close)
-
-        ledger = Ledger(
-            store=store, bus=LocalBus(), dispatcher=Signal(), policy=_policy(config), clock=time.time
-        )
-        upkeep = Upkeep(ledger, blobs)
-        await upkeep.sweep_strays()
-        await upkeep.rescue(all_running=True)
-
-        leases = Leases(ledger, jitter=random.random)
-        executor = Executor(
-            leases=leases,
-            registry=registry,
-            blobs=blobs,
-            sandbox=sandbox,
-            settings=limits,
-            clock=time.time,
-        )
-        pool = WorkerPool(
-            leases=leases,
-            executor=executor,
-            dispatcher=ledger.dispatcher,
-            workers=config.worker_count,
-            clock=time.time,
-        )
-
-        async def writable() -> bool:
-            await store.probe()
-            return True
-
-        async def roomy() -> bool:
-            return await blobs.free_bytes() >= MINIMUM_FREE_BYTES
-
-        async def claiming() -> bool:
-            return pool.well
-
-        readiness = Readiness(
-            {"database": writable, "disk": roomy, "sandbox": sandbox.ready, "workers": claiming}
-        )
-        secrets = config.links.secrets or (_own_secret(data_dir),)
-        services = Services(
-            jobs=JobService(ledger, registry),
-            registry=registry,
-            blobs=blobs,
-            intake=Intake(blobs, _upload_limits(config)),
-            signer=LinkSigner(secrets),
-            clock=time.time,
-            base_url=config.links.base_url.rstrip("/"),
-            link_seconds=config.retention.links,
-            max_tasks=config.limits.tasks,
-        )
-        dialects: list[Dialect] = [NativeDialect(services, version=convertd.__version__, readiness=readiness)]
-        authenticator = Authenticator(keyring, loopback=loopback)
-        server = Server(
-            routes=[route for dialect in dialects for route in dialect.routes()],
-            authenticator=authenticator,
-            render_error=_error_renderer(dialects),
-        )
-        housekeeping = Housekeeping(_duties(upkeep, config), clock=time.time)
-
-        stack.push_async_callback(server.stop)
-        port = await _listen(server, config)
-        authenticator.own_hosts = own_hosts(config.host, port, config.links.base_url)
-        housekeeping.start()
-        stack.push_async_callback(housekeeping.stop)
-        pool.start()
-        stack.push_async_callback(pool.stop, config.jobs.grace)
-        stack.callback(server.drain)
+        house = await _furnish(stack, config, data_dir)
+        port = await _open_doors(stack, config, house, keyring, loopback=loopback)
         host = f"[{config.host}]" if ":" in config.host else config.host
         yield Running(
             address=f"http://{host}:{port}",
             data_dir=data_dir,
             workers=config.worker_count,
-            layers=sandbox.layers,
-            registry=registry,
+            layers=house.sandbox.layers,
+            registry=house.registry,
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _House:
+    """What is there before anybody is let in."""
+
+    sandbox: Sandbox
+    registry: Registry
+    blobs: LocalStore
+    store: SqliteStore
+    ledger: Ledger
+    upkeep: Upkeep
+    pool: WorkerPool
+
+
+async def _furnish(stack: contextlib.AsyncExitStack, config: Config, data_dir: Path) -> _House:
+    """Start engines, storage and database, and put right what an earlier server left behind."""
+    engines = discover(config.engines.modules)
+    sandbox = Sandbox(engine_modules=config.engines.modules, require=config.sandbox.require)
+    stack.push_async_callback(sandbox.close)
+    await sandbox.start()
+    registry = Registry(engines, sandbox.disabled)
+    for name, reason in sandbox.disabled.items():
+        log.info("engine %s cannot be used: %s", name, reason)
+    blobs = LocalStore(data_dir / "files")
+    await blobs.start()
+    stack.push_async_callback(blobs.close)
+    settings = _executor_settings(config)
+    async with blobs.scratch() as scratch:
+        await sandbox.try_out(scratch, settings.budget)
+    store = await SqliteStore.open(database_path(data_dir))
+    stack.push_async_callback(store.close)
+
+    ledger = Ledger(store=store, bus=LocalBus(), dispatcher=Signal(), policy=_policy(config), clock=time.time)
+    upkeep = Upkeep(ledger, blobs)
+    await upkeep.sweep_strays()
+    await upkeep.rescue(all_running=True)
+
+    leases = Leases(ledger, jitter=random.random)
+    executor = Executor(
+        leases=leases, registry=registry, blobs=blobs, sandbox=sandbox, settings=settings, clock=time.time
+    )
+    pool = WorkerPool(
+        leases=leases,
+        executor=executor,
+        dispatcher=ledger.dispatcher,
+        workers=config.worker_count,
+        clock=time.time,
+    )
+    return _House(
+        sandbox=sandbox,
+        registry=registry,
+        blobs=blobs,
+        store=store,
+        ledger=ledger,
+        upkeep=upkeep,
+        pool=pool,
+    )
+
+
+async def _open_doors(
+    stack: contextlib.AsyncExitStack, config: Config, house: _House, keyring: Keyring, *, loopback: bool
+) -> int:
+    """Listen, then begin to work; the port. Undone in the order of a graceful stop."""
+    dialects: list[Dialect] = [
+        NativeDialect(_services(config, house), version=convertd.__version__, readiness=_readiness(house))
+    ]
+    authenticator = Authenticator(keyring, loopback=loopback)
+    server = Server(
+        routes=[route for dialect in dialects for route in dialect.routes()],
+        authenticator=authenticator,
+        render_error=_error_renderer(dialects),
+    )
+    stack.push_async_callback(server.stop)
+    port = await _listen(server, config)
+    authenticator.own_hosts = own_hosts(config.host, port, config.links.base_url)
+    housekeeping = Housekeeping(_duties(house.upkeep, config), clock=time.time)
+    housekeeping.start()
+    stack.push_async_callback(housekeeping.stop)
+    house.pool.start()
+    stack.push_async_callback(house.pool.stop, config.jobs.grace)
+    stack.callback(server.drain)
+    return port
+
+
+def _services(config: Config, house: _House) -> Services:
+    secrets = config.links.secrets or (_own_secret(config.data_dir.absolute()),)
+    return Services(
+        jobs=JobService(house.ledger, house.registry),
+        registry=house.registry,
+        blobs=house.blobs,
+        intake=Intake(house.blobs, _upload_limits(config)),
+        signer=LinkSigner(secrets),
+        clock=time.time,
+        base_url=config.links.base_url.rstrip("/"),
+        link_seconds=config.retention.links,
+        max_tasks=config.limits.tasks,
+    )
+
+
+def _readiness(house: _House) -> Readiness:
+    async def writable() -> bool:
+        await house.store.probe()
+        return True
+
+    async def roomy() -> bool:
+        return await house.blobs.free_bytes() >= MINIMUM_FREE_BYTES
+
+    async def claiming() -> bool:
+        return house.pool.well
+
+    return Readiness(
+        {"database": writable, "disk": roomy, "sandbox": house.sandbox.ready, "workers": claiming}
+    )
 
 
 @contextlib.contextmanager
