@@ -41,10 +41,19 @@ def test_no_playlist_has_a_demuxer() -> None:
     assert not named & set(FORBIDDEN)
 
 
+@pytest.fixture(scope="session")
+def canary_clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return clips.video(
+        tmp_path_factory.mktemp("canary") / "canary.ts", frames=100, format="mpegts"
+    ).read_bytes()
+
+
 @pytest.fixture
-def canary(tmp_path: Path) -> Path:
+def canary(tmp_path: Path, canary_clip: bytes) -> Path:
     """A sibling that an attack would fold into the result."""
-    return clips.video(tmp_path / "canary.ts", frames=100, format="mpegts")
+    path = tmp_path / "canary.ts"
+    path.write_bytes(canary_clip)
+    return path
 
 
 PLAYLISTS = {
