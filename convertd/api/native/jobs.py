@@ -24,6 +24,7 @@ from convertd.model.job import Job, State
 from convertd.web.conditional import client_holds
 from convertd.web.downloads import send_file
 from convertd.web.idempotency import Hold, fingerprint, held_key, key_of
+from convertd.web.replies import json_response
 from convertd.web.server import ACCOUNT
 from convertd.web.uploads import Received
 
@@ -88,7 +89,7 @@ class JobHandlers:
         page = found[:limit]
         views = [msgspec.Raw(await self._document(request, job)) for job in page]
         last = page[-1] if len(found) > limit else None
-        return _json({"jobs": views, "next_cursor": _cursor_text(last) if last is not None else None})
+        return json_response({"jobs": views, "next_cursor": _cursor_text(last) if last is not None else None})
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """GET /jobs/{id}; ``Prefer: wait=N`` waits for a change of state.
@@ -263,10 +264,6 @@ def _check_single(received: Received, wanted: Wanted) -> None:
         raise InvalidRequest("/convert takes one file; POST /jobs takes several.", field="file")
     if len(wanted.targets) > 1:
         raise InvalidRequest("/convert makes one format; POST /jobs makes several.", field="to")
-
-
-def _json(document: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(document), content_type="application/json")
 
 
 def _state(word: str | None) -> State | None:

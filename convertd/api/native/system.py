@@ -15,6 +15,7 @@ from convertd.api.native.requests import check_parameters
 from convertd.errors import Unavailable
 from convertd.model.formats import FORMATS, known_format
 from convertd.web.downloads import send_file
+from convertd.web.replies import json_response
 
 Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
 """Checks by name, and whether each part is well."""
@@ -51,11 +52,11 @@ class SystemHandlers:
             source=_format_name(request, "source"),
             target=_format_name(request, "target"),
         )
-        return _json(document)
+        return json_response(document)
 
     async def health(self, request: web.Request) -> web.Response:
         """GET /healthz: the process answers."""
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def ready(self, request: web.Request) -> web.Response:
         """GET /readyz: database, disk, sandbox and claim loop are well."""
@@ -63,7 +64,7 @@ class SystemHandlers:
         ill = sorted(name for name, well in checks.items() if not well)
         if ill:
             raise Unavailable(f"Not ready: {', '.join(ill)}.", retry_after=5)
-        return _json({"status": "ok", "checks": dict.fromkeys(checks, "ok")})
+        return json_response({"status": "ok", "checks": dict.fromkeys(checks, "ok")})
 
     async def show_version(self, request: web.Request) -> web.Response:
         """GET /version."""
@@ -73,7 +74,9 @@ class SystemHandlers:
             for name, availability in self._services.registry.availability.items()
             if availability.ok
         }
-        return _json({"version": self._version, "python": platform.python_version(), "engines": engines})
+        return json_response(
+            {"version": self._version, "python": platform.python_version(), "engines": engines}
+        )
 
     async def openapi(self, request: web.Request) -> web.Response:
         """GET /openapi.json."""
@@ -84,7 +87,3 @@ class SystemHandlers:
 def _format_name(request: web.Request, name: str) -> str | None:
     word = request.query.get(name)
     return known_format(word, field=name).name if word else None
-
-
-def _json(document: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(document), content_type="application/json")
