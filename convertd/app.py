@@ -295,7 +295,7 @@ async def _listen(server: Server, config: Config) -> int:
 def _error_renderer(dialects: list[Dialect]) -> ErrorRenderer:
     def render(request: web.BaseRequest, problem: Problem) -> web.StreamResponse:
         dialect = next(dialect for dialect in dialects if dialect.owns(request.path))
-        return dialect.error(problem)
+        return dialect.error(request, problem)
 
     return render
 

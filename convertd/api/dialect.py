@@ -39,7 +39,11 @@ class Services:
 
     def link(self, request: web.Request, key: str, expires_at: int) -> str:
         """A signed download address for the output with this blob key."""
-        return f"{self.origin(request)}/download/{self.signer.sign(key, expires_at)}"
+        return self.link_at(self.origin(request), key, expires_at)
+
+    def link_at(self, origin: str, key: str, expires_at: int) -> str:
+        """The same for the server under this scheme, host and port."""
+        return f"{origin}/download/{self.signer.sign(key, expires_at)}"
 
     def origin(self, request: web.Request) -> str:
         """Scheme, host and port for absolute addresses in replies, without a slash at the end."""
@@ -58,5 +62,5 @@ class Dialect(Protocol):
     def owns(self, path: str) -> bool:
         """Whether an error on this path, routed or not, is told in this dialect's form."""
 
-    def error(self, problem: Problem) -> web.StreamResponse:
+    def error(self, request: web.BaseRequest, problem: Problem) -> web.StreamResponse:
         """The error in this dialect's form."""

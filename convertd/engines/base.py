@@ -41,6 +41,10 @@ class Capability:
     target: str
     options: type[Options]
     fidelity: Fidelity = Fidelity.EXACT
+    least_inputs: int = 1
+    most_inputs: int = 1
+    """How many files one task takes. Where it may be several, ``source`` is the format of any of them: each
+    other format that may come along has a capability of its own with the same operation and target."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,10 +82,13 @@ class Call:
     """What one engine call is told. Paths are in the child's own scratch directory."""
 
     operation: str
-    source: str
     target: str
     options: Options
     inputs: tuple[Path, ...]
+    sources: tuple[str, ...]
+    """The format of each input."""
+    names: tuple[str, ...]
+    """The client's name for each input: to be shown or packed, never a path."""
     output_dir: Path
     limits: Limits
     report: Callable[[float], None]
@@ -91,6 +98,11 @@ class Call:
     def input(self) -> Path:
         """The only input of most operations."""
         return self.inputs[0]
+
+    @property
+    def source(self) -> str:
+        """The format of :attr:`input`."""
+        return self.sources[0]
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):

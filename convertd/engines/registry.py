@@ -194,6 +194,16 @@ class Registry:
         return tuple(sorted({operation for operation, _, _ in self.steps}))
 
     @cached_property
+    def gathering(self) -> frozenset[str]:
+        """Operations of which one task may take several files together."""
+        return frozenset(
+            capability.operation
+            for engine in self.engines.values()
+            for capability in engine.capabilities
+            if capability.most_inputs > 1
+        )
+
+    @cached_property
     def option_names(self) -> frozenset[str]:
         """Every option of every operation: what a form or query may hold besides the request's own fields."""
         kinds: Iterable[type[Options]] = {

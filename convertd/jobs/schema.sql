@@ -22,6 +22,7 @@ CREATE TABLE jobs (
     metadata          TEXT NOT NULL,     -- JSON object of the client
     extras            TEXT NOT NULL,     -- JSON object of the dialect
     error             TEXT,              -- JSON {code, message}
+    callback          TEXT,              -- JSON {url, secret, origin}
     CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
     CHECK ((state = 'running') = (token IS NOT NULL)),
     CHECK ((token IS NULL) = (lease_until IS NULL)),

@@ -16,7 +16,7 @@ from msgspec.structs import asdict, replace
 from convertd.jobs import database
 from convertd.jobs.database import Database
 from convertd.jobs.store import Brief, Cursor, Due, IdempotencyKey, Reservation, Rule, overtaken
-from convertd.model.job import Artifact, Failure, Job, State, Task
+from convertd.model.job import Artifact, Callback, Failure, Job, State, Task
 
 StructT = TypeVar("StructT", Job, Task, Artifact)
 
@@ -40,7 +40,7 @@ _DUE: Final = {
 
 def _cell(value: Any) -> Any:
     """A field's value as SQLite keeps it."""
-    if isinstance(value, (dict, tuple, Failure)):
+    if isinstance(value, (dict, tuple, Failure, Callback)):
         return msgspec.json.encode(value).decode()
     return int(value) if isinstance(value, bool) else value
 
@@ -61,6 +61,8 @@ def _value(name: str, cell: Any) -> Any:
         return State(cell)
     if name == "error":
         return msgspec.json.decode(cell, type=Failure) if cell is not None else None
+    if name == "callback":
+        return msgspec.json.decode(cell, type=Callback) if cell is not None else None
     if name in ("inputs", "notes"):
         return tuple(msgspec.json.decode(cell))
     return bool(cell) if name == "gone" else cell

@@ -137,7 +137,7 @@ class IdempotencyStore(Protocol):
 
 
 class Store(JobStore, JobQueries, IdempotencyStore, Protocol):
-    """The three together, as the service needs them."""
+    """All together, as the service needs them."""
 
     async def close(self) -> None:
         """Finish what is under way and let go of the resources."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from convertd.engines.base import Fidelity
+from convertd.engines.base import Capability, Fidelity
 from convertd.engines.registry import Registry
 from convertd.errors import InvalidRequest
 from convertd.model.formats import FORMATS, Family, known_format
@@ -55,9 +55,11 @@ def check_operation(registry: Registry, operation: str) -> None:
 def plan_task(registry: Registry, inputs: Sequence[Artifact], request: TaskRequest) -> Task:
     """Check one task against what this machine can do and fix its engine and fidelity."""
     check_operation(registry, request.operation)
-    source = inputs[request.inputs[0]].format
+    sources = [inputs[number].format for number in request.inputs]
+    source = sources[0]
     target = _target(registry, request, source)
     plan = registry.plan(request.operation, source, target, min_fidelity=request.min_fidelity)
+    _check_gathered(registry, plan.steps[0].capability, sources)
     plan.parse_options(request.options)
     return Task(
         inputs=request.inputs,
@@ -68,6 +70,18 @@ def plan_task(registry: Registry, inputs: Sequence[Artifact], request: TaskReque
         engine=plan.engine_names,
         fidelity=plan.fidelity.value,
     )
+
+
+def _check_gathered(registry: Registry, capability: Capability, sources: Sequence[str]) -> None:
+    """Whether the task has as many inputs as it takes, and each has a format that may come along."""
+    least, most = capability.least_inputs, capability.most_inputs
+    if not least <= len(sources) <= most:
+        takes = f"{least} to {most} files" if most > least else f"{least} file{'s' * (least > 1)}"
+        raise InvalidRequest(
+            f"{capability.operation} takes {takes} at a time; {len(sources)} came.", field="file"
+        )
+    for source in sources[1:]:
+        registry.plan(capability.operation, source, capability.target)
 
 
 def _target(registry: Registry, request: TaskRequest, source: str) -> str:

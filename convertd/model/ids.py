@@ -15,6 +15,11 @@ def new_job_id() -> str:
     return str(uuid.UUID(int=value | random & (1 << 62) - 1))
 
 
+def new_delivery_id() -> str:
+    """Like a job's id."""
+    return new_job_id()
+
+
 def new_token() -> str:
     """A random secret that nobody can guess: a worker's hold on a job."""
     return secrets.token_hex(16)

@@ -80,6 +80,16 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
+class Callback(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a job's owner wants to be told of its end."""
+
+    url: str
+    secret: str | None = None
+    """What to sign with; ``None`` for the account's own."""
+    origin: str = ""
+    """Scheme, host and port under which the owner reached this server: links in callbacks begin with it."""
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What a client submits, polls and cancels."""
 
@@ -94,6 +104,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     extras: dict[str, Any] = {}
     """What the dialect that took the job wants to remember for its replies."""
+    callback: Callback | None = None
     state: State = State.QUEUED
     version: int = 1
     attempt: int = 0

@@ -24,6 +24,18 @@ COMPRESS: Final = "compress"
 THUMBNAIL: Final = "thumbnail"
 EXTRACT_AUDIO: Final = "extract-audio"
 TRIM: Final = "trim"
+STORYBOARD: Final = "storyboard"
+TRANSFORM: Final = "transform"
+ADJUST: Final = "adjust"
+WATERMARK: Final = "watermark"
+STRIP_METADATA: Final = "strip-metadata"
+INSPECT: Final = "inspect"
+MERGE: Final = "merge"
+"""Several files of one kind bound into one, in order: pictures into a PDF."""
+CONCAT: Final = "concat"
+"""Several recordings played one after the other, as one file."""
+ARCHIVE: Final = "archive"
+"""Any files packed into one archive."""
 
 SAME: Final = "same"
 """Default target that means: the input's own format."""
@@ -33,6 +45,15 @@ DEFAULT_TARGETS: Final[Mapping[str, str]] = {
     TRIM: SAME,
     THUMBNAIL: "jpg",
     EXTRACT_AUDIO: "mp3",
+    STORYBOARD: "jpg",
+    TRANSFORM: SAME,
+    ADJUST: SAME,
+    WATERMARK: SAME,
+    STRIP_METADATA: SAME,
+    INSPECT: "json",
+    MERGE: "pdf",
+    CONCAT: SAME,
+    ARCHIVE: "zip",
 }
 """Target format of a request that names none; ``convert`` has no default."""
 

@@ -88,10 +88,11 @@ def _call(errand: Errand, pipe: int) -> Call:
     work, scratch = errand.work, Path(errand.scratch)
     return Call(
         operation=work.operation,
-        source=work.source,
         target=work.target,
         options=msgspec.convert(work.options, errand.capability.options),
         inputs=tuple(scratch / name for name in work.inputs),
+        sources=work.sources,
+        names=work.names or work.inputs,
         output_dir=scratch / OUT,
         limits=work.limits,
         report=_throttled(pipe),

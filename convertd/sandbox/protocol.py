@@ -32,10 +32,13 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
     engine: str
     operation: str
-    source: str
     target: str
     options: dict[str, Any] = {}
     inputs: tuple[str, ...]
+    sources: tuple[str, ...]
+    """The format of each input."""
+    names: tuple[str, ...] = ()
+    """The client's name for each input, where there is one."""
     limits: Limits = Limits()
 
 

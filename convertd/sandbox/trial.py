@@ -23,4 +23,6 @@ ENGINE: Final = Engine(
 )
 """Known to the zygote alone: no registry has it, so that no client can ask for it."""
 
-WORK: Final = Work(engine=ENGINE.name, operation="convert", source="txt", target="txt", inputs=("in.txt",))
+WORK: Final = Work(
+    engine=ENGINE.name, operation="convert", target="txt", inputs=("in.txt",), sources=("txt",)
+)

@@ -131,7 +131,7 @@ class Zygote:
 
     def _fork(self, order: Run, pipe: int) -> None:
         work = order.work
-        route = self._routes.get((work.engine, work.operation, work.source, work.target))
+        route = self._routes.get((work.engine, work.operation, work.sources[0], work.target))
         if route is None:
             self._refuse(order, pipe, "route")
             return

@@ -19,7 +19,7 @@ from convertd.errors import ConvertdError, EngineError, Timeout
 from convertd.jobs.leases import Leases
 from convertd.jobs.ledger import Clock
 from convertd.model.formats import FORMATS
-from convertd.model.job import Artifact, Job, Task
+from convertd.model.job import Artifact, Job
 from convertd.model.operations import Options
 from convertd.sandbox.runner import Budget, Sandbox, Work
 from convertd.storage.base import BlobStore
@@ -51,6 +51,14 @@ class Hold:
             yield
         finally:
             self.reporting = False
+
+
+class Material(NamedTuple):
+    """What one child works on, all three of one length: the files, their formats, their clients' names."""
+
+    files: tuple[Path, ...]
+    sources: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 class Share(NamedTuple):
@@ -181,10 +189,16 @@ class Executor:
         promised = Fidelity(task.fidelity)
         plan = self._registry.plan(task.operation, task.source, task.target, min_fidelity=promised)
         async with self._blobs.scratch() as scratch:
+            lent = [job.inputs[number] for number in task.inputs]
             files = [
-                await self._lend(job.inputs[number], scratch, f"input-{number}") for number in task.inputs
+                await self._lend(artifact, scratch, f"input-{number}") for number, artifact in enumerate(lent)
             ]
-            products = await self._run_plan(job, index, task, plan, scratch, files)
+            material = Material(
+                tuple(files),
+                tuple(artifact.format for artifact in lent),
+                tuple(artifact.name for artifact in lent),
+            )
+            products = await self._run_plan(job, index, plan, scratch, material)
             with hold.report():
                 return await to_its_end(self._publish(job, index, products))
 
@@ -194,37 +208,44 @@ class Executor:
         return path
 
     async def _run_plan(
-        self, job: Job, index: int, task: Task, plan: Plan, scratch: Path, files: list[Path]
+        self, job: Job, index: int, plan: Plan, scratch: Path, material: Material
     ) -> list[tuple[Path, Product]]:
         """Every step in turn, fanned out over the files that the step before made."""
         report = self._reporter(job, index)
-        batches: list[tuple[str | None, tuple[Path, ...]]] = [(None, tuple(files))]
+        batches: list[tuple[str | None, Material]] = [(None, material)]
         products: list[tuple[Path, Product]] = []
-        steps = zip(plan.steps, plan.parse_options(task.options), strict=True)
+        steps = zip(plan.steps, plan.parse_options(job.tasks[index].options), strict=True)
         for number, (step, options) in enumerate(steps):
             products = []
-            for part, (label, inputs) in enumerate(batches):
+            for part, (label, given) in enumerate(batches):
                 room = scratch / f"step-{number}-{part}"
-                _move_in(room, inputs)
+                _move_in(room, given.files)
                 share = Share(number, len(plan.steps), part, len(batches))
                 made = await self._sandbox.run(
-                    self._work(step, options, inputs),
+                    self._work(step, options, given),
                     scratch=room,
                     budget=self._budget(job),
                     on_progress=partial(_report_share, report, share),
                 )
                 products += [(room / "out", _labelled(product, label)) for product in made]
-            batches = [(product.part, (folder / product.name,)) for folder, product in products]
+            batches = [
+                (
+                    product.part,
+                    Material((folder / product.name,), (step.capability.target,), material.names[:1]),
+                )
+                for folder, product in products
+            ]
         return products
 
-    def _work(self, step: Step, options: Options, inputs: tuple[Path, ...]) -> Work:
+    def _work(self, step: Step, options: Options, given: Material) -> Work:
         return Work(
             engine=step.engine.name,
             operation=step.capability.operation,
-            source=step.capability.source,
             target=step.capability.target,
             options=msgspec.structs.asdict(options),
-            inputs=tuple(path.name for path in inputs),
+            inputs=tuple(path.name for path in given.files),
+            sources=given.sources,
+            names=given.names,
             limits=self._settings.limits,
         )
 

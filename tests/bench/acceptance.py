@@ -130,7 +130,7 @@ def child(bench: Bench) -> list[Line]:
 async def _calls(room: Path, count: int) -> list[float]:
     sandbox = Sandbox(engine_modules=["tests.bench.probe"])
     await sandbox.start()
-    work = Work(engine="bench", operation="nothing", source="txt", target="txt", inputs=("in.txt",))
+    work = Work(engine="bench", operation="nothing", target="txt", inputs=("in.txt",), sources=("txt",))
     taken = []
     try:
         for number in range(count + 5):

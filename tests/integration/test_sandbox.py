@@ -93,10 +93,10 @@ class Bench:
         work = Work(
             engine=engine,
             operation=operation,
-            source="txt",
             target=target,
             options=options or {},
             inputs=("in.txt",),
+            sources=("txt",),
         )
         limits = Budget(**({"wall_seconds": 20.0, "memory_bytes": 256 * MB} | budget))
         try:
@@ -484,7 +484,7 @@ from convertd.sandbox.runner import Budget, Sandbox, Work
 
 async def main(engine, operation, scratch):
     sandbox = Sandbox(engine_modules={modules!r})
-    work = Work(engine=engine, operation=operation, source="txt", target="txt", inputs=("in.txt",))
+    work = Work(engine=engine, operation=operation, target="txt", inputs=("in.txt",), sources=("txt",))
     await sandbox.run(
         work, scratch=Path(scratch), budget=Budget(processes=1000),
         on_progress=lambda fraction: print("runs", flush=True),

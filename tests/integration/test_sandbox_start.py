@@ -20,7 +20,7 @@ from convertd.sandbox.runner import Budget, Sandbox, Work
 async def main(root):
     (root / "out").mkdir()
     (root / "in.txt").write_text("hello")
-    work = Work(engine="probe", operation="show-niceness", source="txt", target="txt", inputs=("in.txt",))
+    work = Work(engine="probe", operation="show-niceness", target="txt", inputs=("in.txt",), sources=("txt",))
     sandbox = Sandbox(engine_modules=("tests.support.probe_engine",))
     try:
         await sandbox.run(work, scratch=root, budget=Budget(), on_progress=lambda fraction: None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,19 @@ def run(
     *,
     limits: Limits | None = None,
     report: Callable[[float], None] = lambda done: None,
+    others: Sequence[tuple[str, Path]] = (),
     **options: Any,
 ) -> list[tuple[Path, Product]]:
-    """Every product with its file. Options are parsed as a request's are."""
+    """Every product with its file. Options are parsed as a request's are; ``others`` are further inputs, each
+    with its format."""
     out_dir.mkdir(parents=True, exist_ok=True)
     call = Call(
         operation=operation,
-        source=source,
         target=target,
         options=parse_options(capability(engine, operation, source, target).options, options),
-        inputs=(path,),
+        inputs=(path, *(other for _, other in others)),
+        sources=(source, *(name for name, _ in others)),
+        names=(path.name, *(other.name for _, other in others)),
         output_dir=out_dir,
         limits=limits or Limits(),
         report=report,

@@ -95,7 +95,7 @@ async def test_a_job_gets_its_output(bench: Bench) -> None:
 async def test_the_child_is_told_what_was_asked_for(bench: Bench) -> None:
     await bench.run(await bench.house.claimed(TO_JPG))
     work = bench.sandbox.calls[0].work
-    assert (work.engine, work.operation, work.source, work.target) == ("picture", "convert", "png", "jpg")
+    assert (work.engine, work.operation, work.sources, work.target) == ("picture", "convert", ("png",), "jpg")
     assert work.options["quality"] == 80
     assert work.inputs == ("input-0.png",)
     assert str(bench.sandbox.calls[0].scratch / "input-0.png") in bench.house.blobs.files

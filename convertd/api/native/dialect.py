@@ -47,5 +47,5 @@ class NativeDialect:
         """The native API answers for whatever no other dialect owns."""
         return True
 
-    def error(self, problem: Problem) -> web.StreamResponse:
+    def error(self, request: web.BaseRequest, problem: Problem) -> web.StreamResponse:
         return problem_response(problem)

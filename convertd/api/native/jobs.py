@@ -173,7 +173,11 @@ class JobHandlers:
             dialect=self._dialect,
             operation=wanted.operation,
             inputs=received.artifacts(wanted.source),
-            tasks=wanted.tasks(len(received.files), self._services.max_tasks),
+            tasks=wanted.tasks(
+                len(received.files),
+                self._services.max_tasks,
+                gathered=wanted.operation in self._services.registry.gathering,
+            ),
             metadata=wanted.metadata,
         )
         with received.handed_over():

@@ -295,6 +295,7 @@ def _schemas() -> dict[str, Any]:
             {
                 "id": whole,
                 "input": whole,
+                "inputs": {"type": "array", "items": whole},
                 "operation": text,
                 "target": text,
                 "status": _state_schema(),

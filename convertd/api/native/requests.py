@@ -46,9 +46,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any]
     metadata: dict[str, Any]
 
-    def tasks(self, files: int, most: int) -> tuple[TaskRequest, ...]:
-        """Every file times every target."""
-        count = files * len(self.targets)
+    def tasks(self, files: int, most: int, *, gathered: bool) -> tuple[TaskRequest, ...]:
+        """Every file times every target, or all files together to every target."""
+        groups = (tuple(range(files)),) if gathered else tuple((index,) for index in range(files))
+        count = len(groups) * len(self.targets)
         if count > most:
             raise InvalidRequest(
                 f"{files} files to {len(self.targets)} formats are {count} tasks; a job has at most {most}.",
@@ -56,13 +57,13 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             )
         return tuple(
             TaskRequest(
-                inputs=(index,),
+                inputs=group,
                 operation=self.operation,
                 target=target,
                 options=self.options,
                 min_fidelity=self.min_fidelity,
             )
-            for index in range(files)
+            for group in groups
             for target in self.targets
         )
 

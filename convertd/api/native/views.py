@@ -81,6 +81,7 @@ def _task(job: Job, index: int) -> dict[str, Any]:
     return {
         "id": index,
         "input": task.inputs[0],
+        "inputs": list(task.inputs),
         "operation": task.operation,
         "target": task.target,
         "status": task.state.value,
