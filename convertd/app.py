@@ -19,6 +19,7 @@ from aiohttp import web
 import convertd
 from convertd.api.dialect import Dialect, Services
 from convertd.api.native import NativeDialect
+from convertd.api.reception import Reception
 from convertd.config import Config
 from convertd.engines.base import Limits
 from convertd.engines.registry import Registry, discover
@@ -214,11 +215,18 @@ async def _open_doors(
 
 def _services(config: Config, house: _House) -> Services:
     secrets = config.links.secrets or (_own_secret(config.data_dir.absolute()),)
+    jobs = JobService(house.ledger, house.registry)
+    reception = Reception(
+        jobs=jobs,
+        intake=Intake(house.blobs, _upload_limits(config)),
+        gate=None,  # type: ignore[arg-type]
+        unpacker=None,  # type: ignore[arg-type]
+    )
     return Services(
-        jobs=JobService(house.ledger, house.registry),
+        jobs=jobs,
         registry=house.registry,
         blobs=house.blobs,
-        intake=Intake(house.blobs, _upload_limits(config)),
+        reception=reception,
         signer=LinkSigner(secrets),
         clock=time.time,
         base_url=config.links.base_url.rstrip("/"),

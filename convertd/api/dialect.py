@@ -12,6 +12,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from convertd.api.reception import Reception
 from convertd.engines.registry import Registry
 from convertd.jobs.ledger import Clock
 from convertd.jobs.service import JobService
@@ -19,7 +20,6 @@ from convertd.storage.base import BlobStore
 from convertd.web.problems import Problem
 from convertd.web.server import Route
 from convertd.web.signing import LinkSigner
-from convertd.web.uploads import Intake
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class Services:
     jobs: JobService
     registry: Registry
     blobs: BlobStore
-    intake: Intake
+    reception: Reception
     signer: LinkSigner
     clock: Clock
     base_url: str

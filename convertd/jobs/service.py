@@ -48,6 +48,7 @@ class JobService:
             deadline=now + self._ledger.policy.deadline,
             metadata=submission.metadata,
             extras=submission.extras,
+            callback=submission.callback,
             inputs=submission.inputs,
             tasks=tasks,
         )

@@ -15,7 +15,7 @@ from convertd.engines.base import Capability, Fidelity
 from convertd.engines.registry import Registry
 from convertd.errors import InvalidRequest
 from convertd.model.formats import FORMATS, Family, known_format
-from convertd.model.job import Artifact, Task
+from convertd.model.job import Artifact, Callback, Task
 from convertd.model.operations import DEFAULT_TARGETS, SAME
 
 
@@ -41,6 +41,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     tasks: tuple[TaskRequest, ...]
     metadata: dict[str, Any] = {}
     extras: dict[str, Any] = {}
+    callback: Callback | None = None
 
 
 def check_operation(registry: Registry, operation: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import msgspec
-from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp import BodyPartReader, MultipartReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from convertd.errors import FileInvalid, InvalidRequest, Timeout, TooLarge
@@ -17,6 +18,9 @@ from convertd.model.formats import identify
 from convertd.model.job import Artifact
 from convertd.storage.base import BlobStore
 from convertd.web.forms import decoded, next_part, text_of
+
+if TYPE_CHECKING:
+    from convertd.net.outbound import Fetched
 
 T = TypeVar("T")
 
@@ -31,6 +35,8 @@ _FRAMING_BYTES: Final = 8 * 1024 * 1024
 """More than the boundaries and heads of a form's parts may well take."""
 _PATH_BYTES: Final = 1024
 _NAME_LENGTH: Final = 255
+_INDEX: Final = re.compile(r"\[\d*\]$")
+"""What PHP and others append to the names of a list's fields."""
 
 
 class UploadLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,10 +55,20 @@ class Upload:
     key: str
     part: str
     """Name of its form field; empty for a raw body."""
+    media_type: str
+    """What the client says it is, in lower case and without parameters; empty where it does not."""
     name: str
     size: int
     sha256: str
     head: bytes
+
+
+class _Source(NamedTuple):
+    """Where a file comes from, in its sender's words."""
+
+    part: str
+    name: str
+    media_type: str
 
 
 @dataclass(kw_only=True, slots=True)
@@ -62,7 +78,13 @@ class Received:
     job_id: str
     files: list[Upload] = field(default_factory=list)
     fields: list[tuple[str, str]] = field(default_factory=list)
+    _keys: int = 0
     _kept: bool = False
+
+    def next_key(self) -> str:
+        """A key for the next file to be stored."""
+        self._keys += 1
+        return f"{self.job_id}-in-{self._keys - 1}"
 
     @contextlib.contextmanager
     def handed_over(self) -> Iterator[None]:
@@ -101,29 +123,48 @@ class Intake:
         self.limits = limits
 
     @contextlib.asynccontextmanager
-    async def multipart(self, request: web.Request, job_id: str, *, files: str) -> AsyncIterator[Received]:
-        """The parts of a form; those named ``files`` are files, the others text.
-
-        Files that are not kept inside the context are deleted at its end.
-        """
-        async with self._received(job_id) as received:
-            self._check_length(request, self.limits.request + _FRAMING_BYTES, "limits.request")
-            try:
-                reader = await request.multipart()
-            except (AssertionError, ValueError) as error:
-                raise InvalidRequest(
-                    "The multipart body has no usable boundary.", detail=str(error)
-                ) from error
-            await self._guarded(self._parts(reader, received, files))
+    async def receiving(self, job_id: str) -> AsyncIterator[Received]:
+        """What a request brings; files that are not handed over inside the context are deleted at its end."""
+        received = Received(job_id=job_id)
+        try:
             yield received
+        finally:
+            if not received._kept:
+                await self._blobs.delete([upload.key for upload in received.files])
 
-    @contextlib.asynccontextmanager
-    async def raw(self, request: web.Request, job_id: str, *, name: str) -> AsyncIterator[Received]:
+    async def multipart(self, request: web.Request, received: Received, *, files: Sequence[str]) -> None:
+        """The parts of a form: those named in ``files``, or so with an index (``files[0]``), are files, the
+        others text."""
+        self._check_length(request, self.limits.request + _FRAMING_BYTES, "limits.request")
+        try:
+            reader = await request.multipart()
+        except (AssertionError, ValueError) as error:
+            raise InvalidRequest("The multipart body has no usable boundary.", detail=str(error)) from error
+        await self._guarded(self._parts(reader, received, files))
+
+    async def raw(self, request: web.Request, received: Received, *, name: str) -> None:
         """The whole body as one file called ``name``."""
-        async with self._received(job_id) as received:
-            self._check_length(request, self.limits.file, "limits.upload")
-            await self._guarded(self._file(received, "", name, request.content.readany))
-            yield received
+        self._check_length(request, self.limits.file, "limits.upload")
+        source = _Source(part="", name=name, media_type=request.content_type)
+        await self._guarded(self._file(received, source, request.content.readany))
+
+    async def fetched(self, received: Received, fetched: Fetched, *, part: str, name: str | None) -> None:
+        """The file that an address gave; ``name`` stands before what the address calls it."""
+        chunks = fetched.chunks()
+
+        async def next_chunk() -> bytes:
+            async for chunk in chunks:
+                if chunk:
+                    return chunk
+            return b""
+
+        source = _Source(part=part, name=name or fetched.name, media_type=fetched.media_type)
+        await self._file(received, source, next_chunk)
+
+    async def discard(self, received: Received, upload: Upload) -> None:
+        """Take back one file."""
+        received.files.remove(upload)
+        await self._blobs.delete([upload.key])
 
     async def whole(self, request: web.Request, *, limit: int) -> bytes:
         """A small body that is no file, of at most ``limit`` bytes."""
@@ -137,15 +178,6 @@ class Intake:
 
         await self._guarded(read())
         return bytes(body)
-
-    @contextlib.asynccontextmanager
-    async def _received(self, job_id: str) -> AsyncIterator[Received]:
-        received = Received(job_id=job_id)
-        try:
-            yield received
-        finally:
-            if not received._kept:
-                await self._blobs.delete([upload.key for upload in received.files])
 
     async def _guarded(self, reading: Awaitable[None]) -> None:
         """Bound the whole body's time, and give the connection's own failures their names."""
@@ -168,15 +200,15 @@ class Intake:
         if request.content_length is not None and request.content_length > limit:
             raise _too_large(limit, setting)
 
-    async def _parts(self, reader: MultipartReader, received: Received, files: str) -> None:
+    async def _parts(self, reader: MultipartReader, received: Received, files: Sequence[str]) -> None:
         left = TEXT_BYTES
         while part := await _soon(next_part(reader)):
             name = part.name or ""
-            if name == files:
+            if _INDEX.sub("", name) in files:
                 await self._part_file(part, received)
             elif part.filename is not None:
                 raise InvalidRequest(
-                    f"A file came in the part {name[:40]!r}; send it in a part named {files!r}.",
+                    f"A file came in the part {name[:40]!r}; send it in a part named {files[0]!r}.",
                     field=name[:40] or None,
                 )
             else:
@@ -190,7 +222,9 @@ class Intake:
 
     async def _part_file(self, part: BodyPartReader, received: Received) -> None:
         name = part.name or ""
-        await self._file(received, name, part.filename or "", decoded(part))
+        media_type = part.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+        source = _Source(part=name, name=part.filename or "", media_type=media_type)
+        await self._file(received, source, decoded(part))
         if part.filename is None and _may_be_path(received.files[-1]):
             raise InvalidRequest(
                 f"The part {name!r} has no file name and holds one line of text, perhaps a path: "
@@ -199,7 +233,7 @@ class Intake:
             )
 
     async def _file(
-        self, received: Received, part: str, name: str, next_chunk: Callable[[], Awaitable[bytes]]
+        self, received: Received, source: _Source, next_chunk: Callable[[], Awaitable[bytes]]
     ) -> None:
         """Store one file; an empty chunk ends it.
 
@@ -207,11 +241,12 @@ class Intake:
         """
         if len(received.files) >= self.limits.files:
             raise InvalidRequest(
-                f"More than {self.limits.files} files in one request (limits.files).", field="file"
+                f"More than {self.limits.files} files in one request (limits.files).",
+                field=source.part or None,
             )
         left = self.limits.request - sum(upload.size for upload in received.files)
-        key = f"{received.job_id}-in-{len(received.files)}"
-        shown = clean_name(name)
+        key = received.next_key()
+        shown = clean_name(source.name)
         async with self._blobs.writer() as writer:
             while chunk := await _soon(next_chunk()):
                 await writer.write(chunk)
@@ -220,12 +255,15 @@ class Intake:
                 if writer.size > left:
                     raise _too_large(self.limits.request, "limits.request")
             if writer.size == 0:
-                raise FileInvalid(f"'{shown}' is empty: there is nothing to convert.", field=part or None)
+                raise FileInvalid(
+                    f"'{shown}' is empty: there is nothing to convert.", field=source.part or None
+                )
             blob = await writer.commit(key)
             received.files.append(
                 Upload(
                     key=key,
-                    part=part,
+                    part=source.part,
+                    media_type=source.media_type,
                     name=shown,
                     size=blob.size,
                     sha256=blob.sha256,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -15,18 +13,16 @@ from convertd.api.dialect import Services
 from convertd.api.native import requests
 from convertd.api.native.requests import Fields, Wanted
 from convertd.api.native.views import job_view
+from convertd.api.reception import Desk, Order
 from convertd.errors import Conflict, InvalidRequest, from_code
 from convertd.jobs.store import Cursor
-from convertd.jobs.submission import Submission
 from convertd.model.formats import FORMATS
-from convertd.model.ids import new_job_id
 from convertd.model.job import Job, State
 from convertd.web.conditional import client_holds
 from convertd.web.downloads import send_file
-from convertd.web.idempotency import Hold, fingerprint, held_key, key_of
+from convertd.web.idempotency import key_of
 from convertd.web.replies import json_response
 from convertd.web.server import ACCOUNT
-from convertd.web.uploads import Received
 
 _POLL_AFTER: Final = "1"
 """``Retry-After`` of a job that has not ended, in seconds."""
@@ -125,63 +121,41 @@ class JobHandlers:
 
     async def _submit(self, request: web.Request, *, single: bool = False) -> tuple[Job, bool]:
         """The job that the request makes, or made when it came first (then true)."""
-        job_id = new_job_id()
-        seconds = self._services.intake.limits.seconds
-        async with held_key(self._jobs, request[ACCOUNT], key_of(request), upload_seconds=seconds) as hold:
-            if hold.taken is None:
-                await self._jobs.check_room()  # before the body is read; a replay needs no room
-            async with self._received(request, job_id) as (received, fields):
-                wanted = requests.read_fields(self._services.registry, fields)
-                if single:
-                    _check_single(received, wanted)
-                return await self._keep(request, hold, received, fields, wanted)
+        services = self._services
+        async with services.reception.desk(request, dialect=self._dialect, key=key_of(request)) as desk:
+            fields = await self._read(request, desk)
+            wanted = requests.read_fields(services.registry, fields)
+            _check_files(desk, wanted, single=single)
+            earlier = await desk.earlier(fields)
+            if earlier is not None:
+                return earlier, True
+            for url in wanted.source_urls:
+                await desk.fetch(url, field="source_url")
+            gathered = wanted.operation in services.registry.gathering
+            order = Order(
+                operation=wanted.operation,
+                inputs=desk.artifacts(wanted.source),
+                tasks=wanted.tasks(len(desk.files), services.max_tasks, gathered=gathered),
+                metadata=wanted.metadata,
+            )
+            return await desk.submit(order), False
 
-    @asynccontextmanager
-    async def _received(self, request: web.Request, job_id: str) -> AsyncIterator[tuple[Received, Fields]]:
-        """The request's files, stored, and its fields, whichever of the three shapes it has."""
+    async def _read(self, request: web.Request, desk: Desk) -> Fields:
+        """The request's fields, its files stored, whichever of the three shapes it has."""
         query = requests.query_fields(request)
-        intake = self._services.intake
         if requests.is_json(request):
-            body = await intake.whole(request, limit=requests.JSON_BYTES)
-            fields = [*query, *requests.read_json(body)]
-            yield Received(job_id=job_id), fields
-        elif requests.is_multipart(request):
-            async with intake.multipart(request, job_id, files=requests.FILE_PART) as received:
-                yield received, [*query, *received.fields]
-        elif requests.is_urlencoded(request):
+            return [*query, *requests.read_json(await desk.text(limit=requests.JSON_BYTES))]
+        if requests.is_multipart(request):
+            return [*query, *await desk.form(files=(requests.FILE_PART,))]
+        if requests.is_urlencoded(request):
             raise InvalidRequest(
                 "A url-encoded form cannot hold a file; send multipart/form-data (curl -F) "
                 "or the file as the body (curl -T)."
             )
-        else:
-            requests.read_fields(self._services.registry, query)  # refuse before the body is read
-            async with intake.raw(request, job_id, name=request.query.get("filename", "")) as received:
-                yield received, query
-
-    async def _keep(
-        self, request: web.Request, hold: Hold, received: Received, fields: Fields, wanted: Wanted
-    ) -> tuple[Job, bool]:
-        if not received.files:
-            raise InvalidRequest("There is no file: send it as the part 'file' or as the body.", field="file")
-        digest = fingerprint(request, fields, received.files)
-        earlier = hold.replayed_job(digest)
-        if earlier is not None:
-            return await self._jobs.get(request[ACCOUNT], earlier), True
-        submission = Submission(
-            job_id=received.job_id,
-            account=request[ACCOUNT],
-            dialect=self._dialect,
-            operation=wanted.operation,
-            inputs=received.artifacts(wanted.source),
-            tasks=wanted.tasks(
-                len(received.files),
-                self._services.max_tasks,
-                gathered=wanted.operation in self._services.registry.gathering,
-            ),
-            metadata=wanted.metadata,
-        )
-        with received.handed_over():
-            return await self._jobs.submit(submission, hold.record(digest)), False
+        wanted = requests.read_fields(self._services.registry, query)  # refuse before the body is read
+        if request.body_exists or not wanted.source_urls:
+            await desk.body(name=request.query.get("filename", ""))
+        return query
 
     # Answering
 
@@ -263,10 +237,16 @@ def _is_known(request: web.Request, job: Job) -> bool:
     return client_holds(request, lambda etag: etag.startswith(f"{job.version}-")) is not False
 
 
-def _check_single(received: Received, wanted: Wanted) -> None:
-    if len(received.files) > 1:
+def _check_files(desk: Desk, wanted: Wanted, *, single: bool) -> None:
+    count = len(desk.files) + len(wanted.source_urls)
+    if count == 0:
+        raise InvalidRequest(
+            "There is no file: send it as the part 'file' or as the body, or its address as 'source_url'.",
+            field="file",
+        )
+    if single and count > 1:
         raise InvalidRequest("/convert takes one file; POST /jobs takes several.", field="file")
-    if len(wanted.targets) > 1:
+    if single and len(wanted.targets) > 1:
         raise InvalidRequest("/convert makes one format; POST /jobs makes several.", field="to")
 
 

@@ -18,6 +18,7 @@ from convertd.model.formats import known_format
 from convertd.model.operations import CONVERT
 
 FILE_PART: Final = "file"
+_URL_FIELD: Final = "source_url"
 MAX_WAIT: Final = 30.0
 
 JSON_BYTES: Final = 1024 * 1024
@@ -27,7 +28,6 @@ _METADATA_BYTES: Final = 8 * 1024
 _LATER: Final = {
     "callback_url": "Callbacks are not offered yet; poll the job, or wait with 'Prefer: wait=N'.",
     "callback_secret": "Callbacks are not offered yet; poll the job, or wait with 'Prefer: wait=N'.",
-    "source_url": "Fetching by URL is not offered yet; send the file itself as 'file' or as the body.",
     "archive": "One archive of all outputs is not offered yet; download the outputs one by one.",
 }
 _ONCE: Final = ("operation", "source", "min_fidelity", "metadata", "options", "filename")
@@ -45,6 +45,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     min_fidelity: Fidelity
     options: dict[str, Any]
     metadata: dict[str, Any]
+    source_urls: tuple[str, ...]
 
     def tasks(self, files: int, most: int, *, gathered: bool) -> tuple[TaskRequest, ...]:
         """Every file times every target, or all files together to every target."""
@@ -92,6 +93,7 @@ def read_fields(registry: Registry, fields: Fields) -> Wanted:
         min_fidelity=_fidelity(_text(single, "min_fidelity")),
         options=options,
         metadata=_object(single, "metadata", _METADATA_BYTES),
+        source_urls=_source_urls(value for name, value in fields if name == _URL_FIELD),
     )
 
 
@@ -125,6 +127,13 @@ def _targets(values: Iterable[Any]) -> tuple[str | None, ...]:
     return tuple(names) or (None,)
 
 
+def _source_urls(values: Iterable[Any]) -> tuple[str, ...]:
+    urls = [url for value in values for url in (value if isinstance(value, list) else [value])]
+    if not all(isinstance(url, str) and url for url in urls):
+        raise InvalidRequest("'source_url' takes an address, or a list of them.", field=_URL_FIELD)
+    return tuple(urls)
+
+
 def _fidelity(word: str | None) -> Fidelity:
     try:
         return Fidelity(word) if word is not None else Fidelity.TEXT_ONLY
@@ -137,7 +146,7 @@ def _options(fields: Fields, single: dict[str, Any]) -> dict[str, Any]:
     """Options given one by one, and those of the ``options`` object."""
     options = _object(single, "options", JSON_BYTES)
     for name, value in fields:
-        if name in _ONCE or name in _LATER or name == "to":
+        if name in (*_ONCE, *_LATER, "to", _URL_FIELD):
             continue
         if name in options:
             raise InvalidRequest(f"Option {name!r} is given more than once.", field=name)
@@ -147,7 +156,7 @@ def _options(fields: Fields, single: dict[str, Any]) -> dict[str, Any]:
 
 def _check_names(registry: Registry, options: Iterable[str]) -> None:
     """A name that no operation knows is told before all else: it may be the missing field, misspelt."""
-    known = {*_ONCE, "to", FILE_PART, *registry.option_names}
+    known = {*_ONCE, "to", _URL_FIELD, FILE_PART, *registry.option_names}
     for name in options:
         if name not in known:
             close = difflib.get_close_matches(name[:_SHOWN], sorted(known), n=1)

@@ -1,0 +1,166 @@
+"""Taking in a request for work, the same way for every dialect.
+
+The order is the promise: the key is held before the body is read, files are stored while they come, and only
+then is the job's row written. Whatever fails on the way leaves neither a file nor a burnt key behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import web
+
+from convertd.errors import FileInvalid
+from convertd.jobs.service import JobService
+from convertd.jobs.submission import Submission, TaskRequest
+from convertd.model.ids import new_job_id
+from convertd.model.job import Artifact, Callback, Job
+from convertd.model.sniffing import sniff
+from convertd.web.idempotency import Hold, fingerprint, held_key
+from convertd.web.server import ACCOUNT
+from convertd.web.uploads import Intake, Received, Upload
+
+if TYPE_CHECKING:
+    from convertd.api.unpacking import Unpacker
+    from convertd.net.outbound import Gate
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dialect understood of a request, once its files are there."""
+
+    operation: str
+    inputs: tuple[Artifact, ...]
+    tasks: tuple[TaskRequest, ...]
+    metadata: dict[str, Any] = {}
+    extras: dict[str, Any] = {}
+    callback: Callback | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reception:
+    """Where requests for work come in."""
+
+    jobs: JobService
+    intake: Intake
+    gate: Gate
+    unpacker: Unpacker
+
+    @contextlib.asynccontextmanager
+    async def desk(self, request: web.Request, *, dialect: str, key: str | None) -> AsyncIterator[Desk]:
+        """A place at which one request is dealt with, from its first byte to its job.
+
+        ``key`` is its idempotency key. Raises :class:`~convertd.errors.IdempotencyInFlight` and
+        :class:`~convertd.errors.QueueFull`.
+        """
+        job_id = new_job_id()
+        account = request[ACCOUNT]
+        seconds = self.intake.limits.seconds
+        scoped = f"{dialect}:{key}" if key is not None else None
+        async with held_key(self.jobs, account, scoped, upload_seconds=seconds) as hold:
+            if hold.taken is None:
+                await self.jobs.check_room()  # before the body is read; a replay needs no room
+            async with self.intake.receiving(job_id) as received:
+                yield Desk(self, request, dialect=dialect, hold=hold, received=received)
+
+
+class Desk:
+    """Dealing with one request."""
+
+    def __init__(
+        self, reception: Reception, request: web.Request, *, dialect: str, hold: Hold, received: Received
+    ) -> None:
+        """Made by :meth:`Reception.desk`."""
+        self._reception = reception
+        self._request = request
+        self._dialect = dialect
+        self._hold = hold
+        self._received = received
+        self._digest = ""
+
+    @property
+    def files(self) -> Sequence[Upload]:
+        """What has been stored so far, in order."""
+        return self._received.files
+
+    async def form(self, *, files: Sequence[str]) -> list[tuple[str, str]]:
+        """Read a multipart body; its text fields. Parts named in ``files`` are stored as files."""
+        await self._reception.intake.multipart(self._request, self._received, files=files)
+        return self._received.fields
+
+    async def body(self, *, name: str) -> None:
+        """Store the whole body as one file called ``name``."""
+        await self._reception.intake.raw(self._request, self._received, name=name)
+
+    async def text(self, *, limit: int) -> bytes:
+        """Read a small body that is no file."""
+        return await self._reception.intake.whole(self._request, limit=limit)
+
+    async def earlier(self, fields: Iterable[tuple[str, Any]]) -> Job | None:
+        """The job that this very request made when it came before; ``None`` the first time.
+
+        To be asked once all that the request itself brings has been read, before anything is fetched or
+        unpacked. Raises :class:`~convertd.errors.IdempotencyKeyReused` where another request had the key.
+        """
+        self._digest = fingerprint(self._request, fields, self.files)
+        job_id = self._hold.replayed_job(self._digest)
+        if job_id is None:
+            return None
+        return await self._reception.jobs.get(self._request[ACCOUNT], job_id)
+
+    async def fetch(self, url: str, *, field: str, name: str | None = None) -> None:
+        """Store what is at an address; ``name`` stands before what the address calls it.
+
+        Raises :class:`~convertd.errors.FetchRefused`, :class:`~convertd.errors.FetchFailed` and what an
+        upload raises.
+        """
+        reception = self._reception
+        limit = reception.intake.limits.file
+        async with reception.gate.fetch(url, field=field, max_bytes=limit) as fetched:
+            await reception.intake.fetched(self._received, fetched, part=field, name=name)
+
+    async def discard(self, upload: Upload) -> None:
+        """Do without a file that came."""
+        await self._reception.intake.discard(self._received, upload)
+
+    async def unpack(self) -> None:
+        """Put the members of each ZIP among the files in its place."""
+        received, limits = self._received, self._reception.intake.limits
+        for archive in [upload for upload in self.files if _is_zip(upload)]:
+            room = limits.files - len(received.files) + 1
+            members = await self._reception.unpacker.members(archive, job_id=received.job_id, room=room)
+            if not members:
+                raise FileInvalid(f"'{archive.name}' holds no files.", field=archive.part or None)
+            place = received.files.index(archive)
+            received.files[place:place] = members
+            await self._reception.intake.discard(received, archive)
+
+    def artifacts(self, source: str | None = None) -> tuple[Artifact, ...]:
+        """The files as inputs of a job, ``source`` overriding what name and content say.
+
+        Raises :class:`~convertd.errors.UnsupportedFormat` for what is no known format.
+        """
+        return self._received.artifacts(source)
+
+    async def submit(self, order: Order) -> Job:
+        """Make the job; the files are its own from now on."""
+        submission = Submission(
+            job_id=self._received.job_id,
+            account=self._request[ACCOUNT],
+            dialect=self._dialect,
+            operation=order.operation,
+            inputs=order.inputs,
+            tasks=order.tasks,
+            metadata=order.metadata,
+            extras=order.extras,
+            callback=order.callback,
+        )
+        with self._received.handed_over():
+            return await self._reception.jobs.submit(submission, self._hold.record(self._digest))
+
+
+def _is_zip(upload: Upload) -> bool:
+    return sniff(upload.head) == "zip"
