@@ -38,6 +38,7 @@ from convertd.storage.local import LocalStore
 from convertd.web.auth import Authenticator, is_loopback, is_private, own_hosts
 from convertd.web.connections import ErrorRenderer
 from convertd.web.problems import Problem
+from convertd.web.rates import RateLimiter
 from convertd.web.readiness import Readiness
 from convertd.web.server import Server
 from convertd.web.signing import LinkSigner, load_or_create_secret
@@ -161,7 +162,14 @@ async def _furnish(stack: contextlib.AsyncExitStack, config: Config, data_dir: P
     store = await SqliteStore.open(database_path(data_dir))
     stack.push_async_callback(store.close)
 
-    ledger = Ledger(store=store, bus=LocalBus(), dispatcher=Signal(), policy=_policy(config), clock=time.time)
+    ledger = Ledger(
+        store=store,
+        bus=LocalBus(),
+        dispatcher=Signal(),
+        deliveries=Signal(),
+        policy=_policy(config),
+        clock=time.time,
+    )
     upkeep = Upkeep(ledger, blobs)
     await upkeep.sweep_strays()
     await upkeep.rescue(all_running=True)
@@ -192,13 +200,16 @@ async def _open_doors(
     stack: contextlib.AsyncExitStack, config: Config, house: _House, keyring: Keyring, *, loopback: bool
 ) -> int:
     """Listen, then begin to work; the port. Undone in the order of a graceful stop."""
+    rates = RateLimiter(config.limits.rate, time.time)
+    services = _services(config, house, rates)
     dialects: list[Dialect] = [
-        NativeDialect(_services(config, house), version=convertd.__version__, readiness=_readiness(house))
+        NativeDialect(services, version=convertd.__version__, readiness=_readiness(house))
     ]
     authenticator = Authenticator(keyring, loopback=loopback)
     server = Server(
         routes=[route for dialect in dialects for route in dialect.routes()],
         authenticator=authenticator,
+        rates=rates,
         render_error=_error_renderer(dialects),
     )
     stack.push_async_callback(server.stop)
@@ -213,7 +224,7 @@ async def _open_doors(
     return port
 
 
-def _services(config: Config, house: _House) -> Services:
+def _services(config: Config, house: _House, rates: RateLimiter) -> Services:
     secrets = config.links.secrets or (_own_secret(config.data_dir.absolute()),)
     jobs = JobService(house.ledger, house.registry)
     reception = Reception(
@@ -228,6 +239,7 @@ def _services(config: Config, house: _House) -> Services:
         blobs=house.blobs,
         reception=reception,
         signer=LinkSigner(secrets),
+        rates=rates,
         clock=time.time,
         base_url=config.links.base_url.rstrip("/"),
         link_seconds=config.retention.links,

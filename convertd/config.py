@@ -44,6 +44,9 @@ class Limits(Section, frozen=True, kw_only=True):
     files: Annotated[int, count("Files of one job.")] = 100
     tasks: Annotated[int, count("Tasks of one job: its files times its targets.")] = 1000
     queue: Annotated[int, count("Waiting jobs; past this, new ones are answered 429.")] = 10_000
+    rate: Annotated[
+        int, count("Requests for work that an account may make in a minute; 0: no limit.", ge=0)
+    ] = 6000
     pixels: Annotated[int, count("Pixels of one picture, frame or rendered page.")] = 100_000_000
     total_pixels: Annotated[int, count("Pixels of all frames or pages of one file together.")] = 2_000_000_000
     frames: Annotated[int, count("Frames of an animated picture.")] = 5000

@@ -18,6 +18,7 @@ from convertd.jobs.ledger import Clock
 from convertd.jobs.service import JobService
 from convertd.storage.base import BlobStore
 from convertd.web.problems import Problem
+from convertd.web.rates import RateLimiter
 from convertd.web.server import Route
 from convertd.web.signing import LinkSigner
 
@@ -31,6 +32,7 @@ class Services:
     blobs: BlobStore
     reception: Reception
     signer: LinkSigner
+    rates: RateLimiter
     clock: Clock
     base_url: str
     """Address under which clients reach the server, or empty: taken from each request."""

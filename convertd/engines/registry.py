@@ -78,12 +78,17 @@ class Plan:
         Every step takes those that it knows; one that no step knows is refused.
         """
         kinds = [step.capability.options for step in self.steps]
-        known = {name for kind in kinds for name in option_fields(kind)}
+        known = self.option_names
         parsed = []
         for kind in kinds:
             foreign = known - set(option_fields(kind))
             parsed.append(parse_options(kind, {k: v for k, v in given.items() if k not in foreign}))
         return tuple(parsed)
+
+    @property
+    def option_names(self) -> frozenset[str]:
+        """Every option that some step knows."""
+        return frozenset(name for step in self.steps for name in option_fields(step.capability.options))
 
     @property
     def engine_names(self) -> str:

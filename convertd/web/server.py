@@ -15,6 +15,7 @@ from convertd.errors import ConvertdError, EngineError, InvalidRequest, Unavaila
 from convertd.web.auth import Authenticator
 from convertd.web.connections import SERVER_NAME, Connection, ErrorRenderer
 from convertd.web.problems import Problem
+from convertd.web.rates import RateLimiter
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +49,16 @@ class Server:
     """Listens, authenticates, and turns every error into the form of the dialect that was addressed."""
 
     def __init__(
-        self, *, routes: Iterable[Route], authenticator: Authenticator, render_error: ErrorRenderer
+        self,
+        *,
+        routes: Iterable[Route],
+        authenticator: Authenticator,
+        rates: RateLimiter,
+        render_error: ErrorRenderer,
     ) -> None:
         """Does not listen before :meth:`start`."""
         self._authenticator = authenticator
+        self._rates = rates
         self._render_error = render_error
         self._draining = False
         self.app = web.Application(middlewares=[self._errors])
@@ -106,6 +113,8 @@ class Server:
                 request[ACCOUNT] = self._authenticator.account(request)
             if route.accepts_work and self._draining:
                 raise Unavailable("The server is stopping; try again shortly.", retry_after=10)
+            if route.accepts_work:
+                self._rates.take(request[ACCOUNT])
             return await route.handler(request)
 
         return handle

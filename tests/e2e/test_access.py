@@ -229,3 +229,23 @@ async def test_accounts_do_not_see_each_other(start: Start, session: ClientSessi
     assert (await second.get(f"/jobs/{job['id']}")).job(200)["id"] == job["id"]
     replay = await second.submit(PNG, to="webp", filename="a.png", key="k")
     assert replay.job(202)["id"] == job["id"]
+
+
+class TestRate:
+    async def test_requests_for_work_are_counted_by_account(
+        self, start: Start, session: ClientSession, tmp_path: Path
+    ) -> None:
+        data_dir = tmp_path / "data"
+        first, second = (create_key(data_dir, name, account=name) for name in ("anna", "ben"))
+        server = start(data_dir=data_dir, LIMITS_RATE="2")
+        anna, ben = with_key(session, server, first), with_key(session, server, second)
+        # A minute may end among these: then two more are let through, and never five.
+        replies = [await anna.submit(PNG, to="webp") for _ in range(5)]
+        refused = [reply for reply in replies if reply.status != 202]
+        assert 1 <= len(refused) <= 3
+        problem = refused[0].problem(429, "rate_limited")
+        assert "limits.rate" in problem["detail"]
+        assert 1 <= int(refused[0].headers["Retry-After"]) <= 60
+        (await ben.submit(PNG, to="webp")).job(202)
+        for _ in range(4):
+            assert (await anna.get("/jobs")).status == 200
