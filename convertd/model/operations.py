@@ -190,12 +190,26 @@ class PictureCompress(Options, frozen=True, kw_only=True):
             )
 
 
-class PlainThumbnail(_Boxed, frozen=True, kw_only=True):
-    """``thumbnail`` of anything that can be seen, to a target without loss."""
+_THUMBNAIL_SIDE: Final = 320
 
-    width: Width = 320
-    height: Height = 320
+
+class PlainThumbnail(_Boxed, frozen=True, kw_only=True):
+    """``thumbnail`` of anything that can be seen, to a target without loss, inside 320 × 320; where only one
+    of ``width`` and ``height`` is given, the other follows the ratio."""
+
     strip_metadata: bool = True
+
+    def __post_init__(self) -> None:
+        check_colour(self.background)
+        if self.fit != "inside" and (self.width is None) != (self.height is None):
+            raise InvalidRequest(f"Option 'fit' = {self.fit!r} needs both width and height.", field="fit")
+
+    @property
+    def box(self) -> tuple[int | None, int | None]:
+        """Width and height to fit into; an absent one does not bound the picture."""
+        if self.width is None and self.height is None:
+            return _THUMBNAIL_SIDE, _THUMBNAIL_SIDE
+        return self.width, self.height
 
 
 class Thumbnail(PlainThumbnail, frozen=True, kw_only=True):

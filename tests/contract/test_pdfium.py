@@ -218,6 +218,7 @@ def test_annotations_and_form_fields_are_drawn(tmp_path: Path) -> None:
     ("options", "size"),
     [
         ({}, (320, 213)),
+        ({"width": 600}, (600, 400)),
         ({"width": 100, "height": 100, "fit": "contain"}, (100, 100)),
         ({"width": 100, "height": 100, "fit": "cover"}, (100, 100)),
         ({"width": 2000, "height": 2000}, (625, 417)),

@@ -175,6 +175,10 @@ def test_thumbnail_options(tmp_path: Path) -> None:
     options = {"width": 50, "height": 50, "fit": "cover", "quality": 30, "background": "black"}
     [(made, _)] = run(ENGINE, "thumbnail", "png", "jpg", path, tmp_path, **options)
     assert Image.open(made).size == (50, 50)
+    [(made, _)] = run(ENGINE, "thumbnail", "png", "jpg", path, tmp_path, height=120)
+    assert Image.open(made).size == (160, 120)
+    [(made, _)] = run(ENGINE, "thumbnail", "png", "jpg", path, tmp_path, width=380)
+    assert Image.open(made).size == (380, 285)
     with pytest.raises(InvalidRequest, match="quality"):
         run(ENGINE, "thumbnail", "png", "png", path, tmp_path, quality=30)
 

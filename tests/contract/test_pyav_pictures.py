@@ -77,6 +77,8 @@ def test_a_thumbnail_is_turned_and_square(tmp_path: Path) -> None:
         ({"width": 32, "height": 32, "fit": "contain"}, (32, 32)),
         ({"width": 200, "height": 200, "fit": "contain"}, (200, 200)),
         ({"width": 128, "height": 128, "enlarge": True}, (128, 96)),
+        ({"width": 1280, "enlarge": True}, (1280, 960)),
+        ({"height": 24}, (32, 24)),
     ],
 )
 @pytest.mark.parametrize("target", ["jpg", "png", "webp"])

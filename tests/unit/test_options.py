@@ -47,6 +47,21 @@ def refusal(kind: type[Options], **given: Any) -> InvalidRequest:
     return caught.value
 
 
+@pytest.mark.parametrize(
+    ("given", "box"),
+    [({}, (320, 320)), ({"width": 1280}, (1280, None)), ({"height": 50, "width": None}, (None, 50))],
+)
+def test_one_side_of_a_thumbnail_lets_the_other_follow(
+    given: dict[str, Any], box: tuple[int | None, int | None]
+) -> None:
+    assert parse_options(Thumbnail, given).box == box
+
+
+def test_a_thumbnail_fills_its_usual_box_or_one_with_both_sides() -> None:
+    assert parse_options(Thumbnail, {"fit": "cover"}).box == (320, 320)
+    assert refusal(Thumbnail, fit="cover", width=100).field == "fit"
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_nothing_given_means_the_defaults(kind: type[Options]) -> None:
     assert parse_options(kind, {}) == kind()

@@ -116,7 +116,7 @@ def _thumbnail(call: Call, document: PdfDocument, options: PlainThumbnail) -> Pr
     width, height = size_of(document, number)
     scale = _DPI / _POINTS
     natural = (max(1, round(width * scale)), max(1, round(height * scale)))
-    placement = place(natural, options.width, options.height, options.fit, options.enlarge)
+    placement = place(natural, *options.box, options.fit, options.enlarge)
     check_pixels(placement.canvas, call.limits, "The thumbnail")
     settings = Settings(quality=options.quality if isinstance(options, DocumentThumbnail) else None)
     name = f"output.{FORMATS[call.target].extensions[0]}"

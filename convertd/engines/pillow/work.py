@@ -66,9 +66,10 @@ def _wish(call: Call) -> Wish:
     options = call.options
     if not isinstance(options, (PictureConvert, PlainThumbnail)):
         raise TypeError(f"no options for {call.operation}: {options!r}")
+    width, height = options.box if isinstance(options, PlainThumbnail) else (options.width, options.height)
     wish = Wish(
-        width=options.width,
-        height=options.height,
+        width=width,
+        height=height,
         fit=options.fit,
         enlarge=options.enlarge,
         background=parse_colour(options.background),

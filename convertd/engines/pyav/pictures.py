@@ -36,7 +36,7 @@ def picture(call: Call) -> list[Product]:
     seconds = getattr(options, "timestamp", 0.0)
     frame, like = frame_at(call.input, call.source, seconds, call.limits)
     call.report(0.6)
-    box = (options.width, options.height)
+    box = options.box if isinstance(options, PlainThumbnail) else (options.width, options.height)
     image = to_image(frame, like, scaled_size(like, box, options.fit, options.enlarge, call.limits))
     image = framed(image, box, options.fit, options.background)
     name = output_name(call.target)
