@@ -38,7 +38,7 @@ class Leases:
 
         job = await self._ledger.store.claim(rule, now=now)
         if job is not None:
-            self._ledger.bus.publish(job.id)
+            self._ledger.tell(job)
         return job
 
     async def beat(self, job: Job) -> bool:

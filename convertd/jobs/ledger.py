@@ -38,6 +38,8 @@ class Ledger:
     store: Store
     bus: Bus
     dispatcher: WorkDispatcher
+    deliveries: WorkDispatcher
+    """Woken when something may be owed to a callback."""
     policy: Policy
     clock: Clock
 
@@ -45,5 +47,11 @@ class Ledger:
         """Apply the rule in one transaction and hint at the change; ``None`` where it does not apply."""
         changed = await self.store.update(job_id, rule, durable=durable)
         if changed is not None:
-            self.bus.publish(job_id)
+            self.tell(changed)
         return changed
+
+    def tell(self, changed: Job) -> None:
+        """Hint at a change that is committed, and at the delivery that is owed where it was the end."""
+        self.bus.publish(changed.id)
+        if changed.callback is not None and changed.state.terminal:
+            self.deliveries.announce()

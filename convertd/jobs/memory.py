@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from convertd.jobs.store import Brief, Cursor, Due, IdempotencyKey, Reservation, Rule, overtaken
+from convertd.jobs.store import (
+    Brief,
+    Cursor,
+    DeliveryRule,
+    Due,
+    IdempotencyKey,
+    Reservation,
+    Rule,
+    SecretsRule,
+    overtaken,
+)
+from convertd.model.callback import Delivery, SigningSecrets, owed
 from convertd.model.job import Artifact, Job, State
+from convertd.model.usage import Usage, counted
 
 
 @dataclass(slots=True)
@@ -25,6 +38,9 @@ class MemoryStore:
         """Starts empty."""
         self._jobs: dict[str, Job] = {}
         self._keys: dict[tuple[str, str], _Taken] = {}
+        self._deliveries: dict[str, Delivery] = {}
+        self._secrets: dict[str, SigningSecrets] = {}
+        self._usage: defaultdict[tuple[str, str, str], Usage] = defaultdict(Usage)
 
     async def insert(self, job: Job, key: IdempotencyKey | None = None) -> None:
         if key is not None:
@@ -43,6 +59,10 @@ class MemoryStore:
         if job is None or changed is None:
             return None
         self._jobs[job_id] = changed = replace(changed, version=job.version + 1)
+        self._deliveries |= {delivery.id: delivery for delivery in owed(job, changed)}
+        if (counting := counted(job, changed)) is not None:
+            month, usage = counting
+            self._usage[job.account, job.dialect, month] += usage
         return changed
 
     async def claim(self, rule: Rule, *, now: float) -> Job | None:
@@ -126,5 +146,75 @@ class MemoryStore:
             del self._keys[key]
         return len(keys)
 
+    async def delivery(self, delivery_id: str) -> Delivery | None:
+        return self._deliveries.get(delivery_id)
+
+    async def add_delivery(self, delivery: Delivery) -> None:
+        self._deliveries[delivery.id] = delivery
+
+    async def update_delivery(self, delivery_id: str, rule: DeliveryRule) -> Delivery | None:
+        delivery = self._deliveries.get(delivery_id)
+        changed = rule(delivery) if delivery is not None else None
+        if changed is not None:
+            self._deliveries[delivery_id] = changed
+        return changed
+
+    async def due_deliveries(
+        self, *, before: float, without_hosts: Collection[str] = (), limit: int
+    ) -> list[str]:
+        pending = self._pending(without_hosts)
+        return [delivery_id for next_at, delivery_id in sorted(pending) if next_at <= before][:limit]
+
+    async def next_delivery_at(self, *, without_hosts: Collection[str] = ()) -> float | None:
+        return min((next_at for next_at, _ in self._pending(without_hosts)), default=None)
+
+    def _pending(self, without_hosts: Collection[str]) -> Iterable[tuple[float, str]]:
+        for delivery in self._deliveries.values():
+            if delivery.next_at is not None and delivery.host not in without_hosts:
+                yield delivery.next_at, delivery.id
+
+    async def deliveries_of_job(self, job_id: str) -> list[Delivery]:
+        found = (each for each in self._deliveries.values() if each.job is not None and each.job.id == job_id)
+        return sorted(found, key=_age)
+
+    async def page_deliveries(self, account: str, *, dialect: str | None, limit: int) -> list[Delivery]:
+        found = (
+            delivery
+            for delivery in self._deliveries.values()
+            if delivery.account == account and dialect in (None, delivery.dialect)
+        )
+        return sorted(found, key=_age, reverse=True)[:limit]
+
+    async def forget_deliveries(self, *, before: float) -> int:
+        old = [
+            delivery.id
+            for delivery in self._deliveries.values()
+            if delivery.finished_at is not None and delivery.finished_at <= before
+        ]
+        for delivery_id in old:
+            del self._deliveries[delivery_id]
+        return len(old)
+
+    async def signing_secrets(self, account: str) -> SigningSecrets | None:
+        return self._secrets.get(account)
+
+    async def update_signing_secrets(self, account: str, rule: SecretsRule) -> SigningSecrets:
+        self._secrets[account] = rule(self._secrets.get(account))
+        return self._secrets[account]
+
+    async def count_usage(self, account: str, *, dialect: str | None, since_month: str | None) -> Usage:
+        found = (
+            usage
+            for (owner, spoken, month), usage in self._usage.items()
+            if owner == account
+            and dialect in (None, spoken)
+            and (since_month is None or month >= since_month)
+        )
+        return sum(found, Usage())
+
     async def close(self) -> None:
         self._jobs.clear()
+
+
+def _age(delivery: Delivery) -> tuple[float, str]:
+    return delivery.created_at, delivery.id

@@ -14,10 +14,16 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from convertd.errors import IdempotencyInFlight
+from convertd.model.callback import Delivery, SigningSecrets
 from convertd.model.job import Artifact, Job, State
+from convertd.model.usage import Usage
 
 Rule = Callable[[Job], Job | None]
 """A pure function from the current job to the changed one, or ``None`` to leave it."""
+DeliveryRule = Callable[[Delivery], Delivery | None]
+"""The same for a delivery."""
+SecretsRule = Callable[[SigningSecrets | None], SigningSecrets]
+"""From an account's present secrets, if it has any, to those it shall have."""
 
 
 class Due(StrEnum):
@@ -70,7 +76,11 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class JobStore(Protocol):
-    """Jobs as rows."""
+    """Jobs as rows.
+
+    A change that ends a job keeps in the same transaction what it owes to the job's callback
+    (:func:`convertd.model.callback.owed`) and what it counts for (:func:`convertd.model.usage.counted`).
+    """
 
     async def insert(self, job: Job, key: IdempotencyKey | None = None) -> None:
         """Keep a new job and, in the same transaction, its idempotency key; durable on return.
@@ -136,7 +146,56 @@ class IdempotencyStore(Protocol):
         """Drop every reservation in flight: their process is gone; how many."""
 
 
-class Store(JobStore, JobQueries, IdempotencyStore, Protocol):
+class DeliveryStore(Protocol):
+    """What is owed to callbacks. Deliveries of a job are made by its end; they may outlive its row."""
+
+    async def delivery(self, delivery_id: str) -> Delivery | None:
+        """The delivery as last committed."""
+
+    async def add_delivery(self, delivery: Delivery) -> None:
+        """Keep a delivery that no job's end made; durable on return."""
+
+    async def update_delivery(self, delivery_id: str, rule: DeliveryRule) -> Delivery | None:
+        """Apply ``rule`` in one durable transaction; the changed one, or ``None`` if it left it."""
+
+    async def due_deliveries(
+        self, *, before: float, without_hosts: Collection[str] = (), limit: int
+    ) -> list[str]:
+        """Ids of those due at or before ``before``, earliest first, but for those to ``without_hosts``
+        (each as :attr:`Delivery.host` says it)."""
+
+    async def next_delivery_at(self, *, without_hosts: Collection[str] = ()) -> float | None:
+        """When the next one is due, or was; ``None`` when none is pending."""
+
+    async def deliveries_of_job(self, job_id: str) -> list[Delivery]:
+        """Oldest first: one for each time that the job has ended."""
+
+    async def page_deliveries(self, account: str, *, dialect: str | None, limit: int) -> list[Delivery]:
+        """Deliveries of an account, newest first."""
+
+    async def forget_deliveries(self, *, before: float) -> int:
+        """Drop those that were acknowledged or given up by then; how many."""
+
+
+class SecretStore(Protocol):
+    """The accounts' own keys for signing callbacks."""
+
+    async def signing_secrets(self, account: str) -> SigningSecrets | None:
+        """Those of the account; ``None`` if it has none yet."""
+
+    async def update_signing_secrets(self, account: str, rule: SecretsRule) -> SigningSecrets:
+        """Apply ``rule`` in one durable transaction; what it returned, kept."""
+
+
+class UsageStore(Protocol):
+    """What accounts have used."""
+
+    async def count_usage(self, account: str, *, dialect: str | None, since_month: str | None) -> Usage:
+        """Sums over the account's ended jobs, deleted ones too, of one dialect or all, and of the months from
+        ``since_month`` (``YYYY-MM``, UTC) on or all."""
+
+
+class Store(JobStore, JobQueries, IdempotencyStore, DeliveryStore, SecretStore, UsageStore, Protocol):
     """All together, as the service needs them."""
 
     async def close(self) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
@@ -80,6 +81,22 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     tries: int = 0
     """Attempts of the present round."""
 
+    @property
+    def host(self) -> str:
+        """Whose server it goes to: the URL's host and, where it names one, port, in lower case."""
+        try:
+            netloc = urlsplit(self.callback.url).netloc
+        except ValueError:  # a job must be able to end whatever was registered with it
+            netloc = ""
+        return netloc.rpartition("@")[2].lower()
+
+    @property
+    def finished_at(self) -> float | None:
+        """When it was acknowledged or given up; ``None`` while pending."""
+        if self.state is DeliveryState.PENDING or not self.attempts:
+            return None
+        return self.attempts[-1].at + self.attempts[-1].seconds
+
 
 def owed(before: Job, after: Job) -> tuple[Delivery, ...]:
     """What the change from ``before`` to ``after`` owes to the job's callback."""
@@ -98,6 +115,20 @@ def owed(before: Job, after: Job) -> tuple[Delivery, ...]:
             created_at=now,
             next_at=now,
         ),
+    )
+
+
+def trial(account: str, dialect: str, callback: Callback, *, now: float) -> Delivery:
+    """A delivery that belongs to no job, to try an endpoint with."""
+    return Delivery(
+        id=new_delivery_id(),
+        account=account,
+        dialect=dialect,
+        event=Event.TEST,
+        callback=callback,
+        job=None,
+        created_at=now,
+        next_at=now,
     )
 
 
@@ -142,6 +173,21 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     headers: Mapping[str, str]
     body: bytes
+
+
+class CallbackForm(Protocol):
+    """How a dialect calls back."""
+
+    @property
+    def schedule(self) -> Sequence[float]:
+        """Seconds to wait before the second, third … attempt; after as many and one, the delivery is dead."""
+
+    @property
+    def spread(self) -> float:
+        """The share by which a wait may be shorter or longer, so that many failures do not come again at once."""
+
+    def message(self, delivery: Delivery, secrets: Sequence[str], now: float) -> Message:
+        """What to send in this attempt, signed with ``secrets``, newest first."""
 
 
 class SigningSecrets(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,6 +44,7 @@ class House:
     store: MemoryStore = field(default_factory=MemoryStore)
     bus: LocalBus = field(default_factory=LocalBus)
     dispatcher: Signal = field(default_factory=Signal)
+    deliveries: Signal = field(default_factory=Signal)
     blobs: FakeBlobs = field(default_factory=FakeBlobs)
     registry: Registry = field(default_factory=small_registry)
     jitter: float = 0.0
@@ -53,6 +54,7 @@ class House:
             store=self.store,
             bus=self.bus,
             dispatcher=self.dispatcher,
+            deliveries=self.deliveries,
             policy=self.policy,
             clock=self.clock,
         )

@@ -1,0 +1,94 @@
+"""What clients do with the deliveries of their callbacks: look, try, send again, and share a secret."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from functools import partial
+
+from convertd.errors import NotFound
+from convertd.jobs.ledger import Ledger
+from convertd.model import callback as rules
+from convertd.model.callback import Delivery, SigningSecrets
+from convertd.model.job import Callback
+
+_SECRET_BYTES = 32
+"""Standard Webhooks asks for 24 to 64."""
+
+
+class DeliveryService:
+    """An account's deliveries and the secrets that sign them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """``ledger.deliveries`` is the signal on which the dispatcher of deliveries waits."""
+        self._ledger = ledger
+
+    async def of_job(self, account: str, job_id: str) -> list[Delivery]:
+        """What the job's ends owed, oldest first; raises :class:`NotFound` for no job of the account."""
+        store = self._ledger.store
+        found = [each for each in await store.deliveries_of_job(job_id) if each.account == account]
+        if not found:
+            job = await store.brief(job_id)
+            if job is None or job.account != account:
+                raise NotFound("There is no such job; it may have been removed after its retention.")
+        return found
+
+    async def page(self, account: str, limit: int, dialect: str | None = None) -> list[Delivery]:
+        """The account's deliveries, newest first, those of one dialect or all."""
+        return await self._ledger.store.page_deliveries(account, dialect=dialect, limit=limit)
+
+    async def get(self, account: str, delivery_id: str) -> Delivery:
+        """The account's delivery; raises :class:`NotFound`."""
+        delivery = await self._ledger.store.delivery(delivery_id)
+        if delivery is None or delivery.account != account:
+            raise NotFound("There is no such delivery; it may have been removed after its retention.")
+        return delivery
+
+    async def redeliver(self, account: str, delivery_id: str) -> Delivery:
+        """Have it sent again at once, with a new round of attempts; raises :class:`NotFound`."""
+        delivery = await self.get(account, delivery_id)
+        rule = partial(rules.redelivered, now=self._ledger.clock())
+        changed = await self._ledger.store.update_delivery(delivery_id, rule)
+        self._ledger.deliveries.announce()
+        return changed if changed is not None else delivery
+
+    async def send_test(self, account: str, dialect: str, callback: Callback) -> Delivery:
+        """Have a test event sent to ``callback``."""
+        delivery = rules.trial(account, dialect, callback, now=self._ledger.clock())
+        await self._ledger.store.add_delivery(delivery)
+        self._ledger.deliveries.announce()
+        return delivery
+
+    async def secret(self, account: str) -> str:
+        """What callbacks of the account that bring no secret are signed with; made when first asked for."""
+        return (await self._secrets(account)).current
+
+    async def rotate(self, account: str, *, keep_previous: float) -> str:
+        """A new secret; for ``keep_previous`` seconds the one before signs too."""
+        until = self._ledger.clock() + keep_previous
+        made = _new_secret()
+
+        def rule(present: SigningSecrets | None) -> SigningSecrets:
+            if present is None:
+                return SigningSecrets(current=made)
+            return SigningSecrets(current=made, previous=present.current, previous_until=until)
+
+        return (await self._ledger.store.update_signing_secrets(account, rule)).current
+
+    async def secrets_for(self, delivery: Delivery, now: float) -> tuple[str, ...]:
+        """What to sign the delivery with, newest first: its callback's own secret, or the account's."""
+        if delivery.callback.secret is not None:
+            return (delivery.callback.secret,)
+        return (await self._secrets(delivery.account)).valid(now)
+
+    async def _secrets(self, account: str) -> SigningSecrets:
+        found = await self._ledger.store.signing_secrets(account)
+        if found is not None:
+            return found
+        made = SigningSecrets(current=_new_secret())
+        return await self._ledger.store.update_signing_secrets(account, lambda present: present or made)
+
+
+def _new_secret() -> str:
+    """In the form of Standard Webhooks."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
