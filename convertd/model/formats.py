@@ -15,7 +15,17 @@ from typing import Final
 from convertd.errors import FileInvalid, InvalidRequest, UnsupportedFormat
 from convertd.model.sniffing import HEAD_BYTES, TEXT, sniff
 
-__all__ = ["FORMATS", "HEAD_BYTES", "Family", "Format", "find_format", "identify", "known_format"]
+__all__ = [
+    "COMPRESSORS",
+    "FORMATS",
+    "HEAD_BYTES",
+    "Family",
+    "Format",
+    "find_format",
+    "identify",
+    "known_format",
+    "stem_of",
+]
 
 
 class Family(StrEnum):
@@ -110,10 +120,18 @@ FORMATS: Final = _table(
         ("xml", "application/xml", "xml", _T, ""),
         ("md", "text/markdown", "md markdown", _T, "markdown"),
         ("zip", "application/zip", "zip", _A, ""),
-        ("gz", "application/gzip", "gz tgz", _A, ""),
+        ("tar", "application/x-tar", "tar", _A, ""),
+        ("gz", "application/gzip", "gz", _A, "gzip"),
+        ("tgz", "application/gzip", "tgz", _A, "tar.gz"),
+        ("bz2", "application/x-bzip2", "bz2", _A, "bzip2"),
+        ("xz", "application/x-xz", "xz", _A, ""),
         ("7z", "application/x-7z-compressed", "7z", _A, ""),
+        ("rar", "application/vnd.rar", "rar", _A, ""),
     )
 )
+
+COMPRESSORS: Final = frozenset(("gz", "bz2", "xz"))
+"""Archive formats that hold one file; several go into them as a tar."""
 
 _BY_WORD: Final[Mapping[str, Format]] = {
     word: fmt for fmt in FORMATS.values() for word in (fmt.name, *fmt.extensions, *fmt.aliases)
@@ -132,6 +150,7 @@ _AMBIGUOUS: Final[Mapping[str, frozenset[str]]] = {
     "ogg": frozenset(("ogv", "opus")),
     "wmv": frozenset(("wma",)),
     "mp3": frozenset(("aac",)),
+    "gz": frozenset(("tgz",)),
 }
 """Containers whose magic bytes several formats share: among these, the name may say which."""
 
@@ -158,8 +177,17 @@ def known_format(word: str, *, field: str) -> Format:
 
 def format_of_name(name: str) -> Format | None:
     """The format that a file name's extension claims, if it claims one."""
-    suffix = PurePosixPath(name).suffix
-    return _BY_WORD.get(suffix[1:].lower()) if suffix else None
+    suffixes = PurePosixPath(name.lower()).suffixes
+    if suffixes[-2:] == [".tar", ".gz"]:
+        return FORMATS["tgz"]
+    return _BY_WORD.get(suffixes[-1][1:]) if suffixes else None
+
+
+def stem_of(name: str) -> str:
+    """A file name without its extension, of which ``.tar.gz`` is one; never empty."""
+    path = PurePosixPath(name)
+    last_two = "".join(path.suffixes[-2:])
+    return (name[: -len(last_two)] if last_two.lower() == ".tar.gz" else path.stem) or "file"
 
 
 def identify(name: str, head: bytes, *, source: str | None = None) -> Format:

@@ -39,7 +39,9 @@ _PREFIXES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "doc"),
     (b"{\\rtf", "rtf"),
     (b"\x1f\x8b\x08", "gz"),
+    (b"\xfd7zXZ\x00", "xz"),
     (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "rar"),
 )
 
 _BRANDS: Final[dict[bytes, str]] = {
@@ -144,6 +146,17 @@ def _mpeg_audio(head: bytes) -> str | None:
     return "mp3" if frame_sync and usable else None
 
 
+def _tar(head: bytes) -> str | None:
+    """POSIX and GNU archives; those of before 1988 have no magic."""
+    return "tar" if head[257:262] == b"ustar" else None
+
+
+def _bzip2(head: bytes) -> str | None:
+    """The level, then the magic of the first block or, where there is none, of the end."""
+    block = head[4:10] in (b"1AY&SY", b"\x17rE8P\x90")
+    return "bz2" if head.startswith(b"BZh") and block else None
+
+
 def _zip(head: bytes) -> str | None:
     if not head.startswith(b"PK\x03\x04"):
         return "zip" if head.startswith(b"PK\x05\x06") else None
@@ -199,6 +212,6 @@ def _text(head: bytes) -> str | None:
 
 
 _TESTS: Final[tuple[Callable[[bytes], str | None], ...]] = (
-    _riff, _iso_media, _matroska, _ogg, _asf, _zip, _pdf, _mpeg_audio, _transport_stream,
+    _tar, _bzip2, _riff, _iso_media, _matroska, _ogg, _asf, _zip, _pdf, _mpeg_audio, _transport_stream,
     _bitmap, _icon, _netpbm, _targa, _text,
 )  # fmt: skip

@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -18,9 +18,9 @@ from convertd.engines.registry import Plan, Registry, Step
 from convertd.errors import ConvertdError, EngineError, Timeout
 from convertd.jobs.leases import Leases
 from convertd.jobs.ledger import Clock
-from convertd.model.formats import FORMATS
-from convertd.model.job import Artifact, Job
-from convertd.model.operations import Options
+from convertd.model.formats import COMPRESSORS, FORMATS, stem_of
+from convertd.model.job import Artifact, Job, Task
+from convertd.model.operations import ARCHIVE, Options
 from convertd.sandbox.runner import Budget, Sandbox, Work
 from convertd.storage.base import BlobStore
 
@@ -298,7 +298,7 @@ class Executor:
         blob = await self._blobs.adopt(folder / product.name, key)
         return Artifact(
             key=key,
-            name=_output_name(job.inputs[task.inputs[0]].name, product, task.target),
+            name=_output_name(job.inputs[task.inputs[0]].name, product, task),
             format=task.target,
             bytes=blob.size,
             sha256=blob.sha256,
@@ -342,8 +342,13 @@ def _report_share(report: Callable[[float], None], share: Share, progress: float
     report((share.step + (share.part + progress) / share.parts) / share.steps)
 
 
-def _output_name(input_name: str, product: Product, target: str) -> str:
+def _output_name(input_name: str, product: Product, task: Task) -> str:
     """The input's name with what distinguishes this output and the target's extension."""
-    stem = PurePosixPath(input_name).stem or "file"
+    stem = stem_of(input_name)
+    if task.target in COMPRESSORS:
+        if task.operation == ARCHIVE:
+            stem = input_name or stem
+        elif task.source not in COMPRESSORS:
+            stem += ".tar"
     part = f"-{product.part}" if product.part else ""
-    return f"{stem}{part}.{FORMATS[target].extensions[0]}"
+    return f"{stem}{part}.{FORMATS[task.target].extensions[0]}"

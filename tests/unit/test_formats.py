@@ -90,12 +90,25 @@ MAGIC: dict[str, bytes] = {
     "xml": b"<?xml version='1.0'?><a/>",
     "md": b"# Title\n",
     "zip": zip_head(b"some/file.bin", b"data"),
+    "tar": b"%PDF-1.7 and more.txt".ljust(257, b"\0") + b"ustar\x0000" + bytes(248),
+    "tgz": b"\x1f\x8b\x08\x00",
     "gz": b"\x1f\x8b\x08\x00",
+    "bz2": b"BZh91AY&SY" + bytes(8),
+    "xz": b"\xfd7zXZ\x00\x00\x04",
     "7z": b"7z\xbc\xaf\x27\x1c\x00\x04",
+    "rar": b"Rar!\x1a\x07\x01\x00",
 }
 """The start of a file of each format."""
 
-SEEN_AS_OTHERS = {"ppt": "doc", "xls": "doc", "csv": "txt", "json": "txt", "xml": "txt", "md": "txt"}
+SEEN_AS_OTHERS = {
+    "ppt": "doc",
+    "xls": "doc",
+    "csv": "txt",
+    "json": "txt",
+    "xml": "txt",
+    "md": "txt",
+    "tgz": "gz",
+}
 """Formats that nothing but the name tells from the one they are taken for."""
 
 
@@ -195,6 +208,10 @@ def test_the_client_may_say_what_it_is() -> None:
         ("a.epub", "zip", "epub"),
         ("a.zip", "zip", "zip"),
         ("song.mp4", "m4a", "m4a"),
+        ("a.tar.gz", "gz", "tgz"),
+        ("A.TAR.GZ", "gz", "tgz"),
+        ("tar.gz", "gz", "gz"),
+        ("a.gz", "gz", "gz"),
     ],
 )
 def test_the_name_tells_formats_of_one_container_apart(file: str, content: str, expected: str) -> None:
