@@ -21,7 +21,7 @@ import aiosqlite
 
 from convertd.errors import ConvertdError, EngineError, StorageFull, Unavailable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 15.0
 _READ_BUSY_MILLISECONDS = 100
 """Reads happen on the event loop; in WAL mode nothing but a repair makes them wait."""
@@ -71,11 +71,19 @@ def _upgrade(connection: sqlite3.Connection) -> None:
             f"The database is of version {version}, this convertd knows up to {SCHEMA_VERSION}: "
             "run the newer convertd again, or restore a backup."
         )
-    if version < 1:
-        for statement in _statements("schema.sql"):
-            connection.execute(statement)
+    if version < SCHEMA_VERSION:
+        for name in _scripts(version):
+            for statement in _statements(name):
+                connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
+
+
+def _scripts(version: int) -> list[str]:
+    """What brings a database of ``version``, 0 for a new one, to :data:`SCHEMA_VERSION`."""
+    if version == 0:
+        return ["schema.sql"]
+    return [f"upgrade_{step}.sql" for step in range(version + 1, SCHEMA_VERSION + 1)]
 
 
 def _statements(name: str) -> list[str]:

@@ -1,5 +1,6 @@
--- Version 1 of the database (PRAGMA user_version). Times are seconds since the epoch, sizes bytes.
--- All rules are in convertd/model/job.py; the CHECKs hold what a row alone can hold.
+-- Version 2 of the database (PRAGMA user_version). Times are seconds since the epoch, sizes bytes.
+-- All rules are in convertd/model/job.py and callback.py; the CHECKs hold what a row alone can hold.
+-- A new version changes this file, and brings older databases to the same in an upgrade_N.sql.
 
 CREATE TABLE jobs (
     id                TEXT PRIMARY KEY,
@@ -84,6 +85,45 @@ CREATE TABLE api_keys (
     revoked_at REAL
 ) STRICT;
 
+CREATE TABLE deliveries (
+    id          TEXT PRIMARY KEY,
+    account     TEXT NOT NULL,
+    dialect     TEXT NOT NULL,
+    event       TEXT NOT NULL CHECK (event IN ('job.succeeded', 'job.failed', 'job.cancelled', 'test')),
+    callback    TEXT NOT NULL,           -- JSON {url, secret, origin}
+    host        TEXT NOT NULL,           -- derived: Delivery.host
+    job_id      TEXT,                    -- derived; no reference, for a delivery may outlive the job's row
+    created_at  REAL NOT NULL,
+    next_at     REAL,
+    state       TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead')),
+    finished_at REAL,                    -- derived: Delivery.finished_at, for housekeeping
+    tries       INTEGER NOT NULL CHECK (tries >= 0),
+    attempts    TEXT NOT NULL,           -- JSON list of {at, seconds, status, error, body}
+    job         TEXT NOT NULL,           -- JSON of the whole job as it ended; null for a test
+    CHECK ((state = 'pending') = (next_at IS NOT NULL)),
+    CHECK ((state = 'pending') = (finished_at IS NULL)),
+    CHECK ((event = 'test') = (job_id IS NULL))
+) STRICT;
+
+CREATE TABLE signing_secrets (
+    account        TEXT PRIMARY KEY,
+    current        TEXT NOT NULL,
+    previous       TEXT,
+    previous_until REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE usage (
+    account      TEXT NOT NULL,
+    dialect      TEXT NOT NULL,
+    month        TEXT NOT NULL,          -- YYYY-MM of the jobs' ends, UTC
+    jobs         INTEGER NOT NULL,
+    succeeded    INTEGER NOT NULL,
+    input_bytes  INTEGER NOT NULL,
+    output_bytes INTEGER NOT NULL,
+    saved_bytes  INTEGER NOT NULL,
+    PRIMARY KEY (account, dialect, month)
+) STRICT, WITHOUT ROWID;
+
 CREATE INDEX jobs_queue ON jobs (run_after, id) WHERE state = 'queued';
 CREATE INDEX jobs_leases ON jobs (lease_until) WHERE state = 'running';
 CREATE INDEX jobs_deadlines ON jobs (deadline) WHERE finished_at IS NULL;
@@ -93,3 +133,7 @@ CREATE INDEX jobs_pages ON jobs (account, created_at DESC, id DESC);
 CREATE INDEX jobs_pages_by_state ON jobs (account, state, created_at DESC, id DESC);
 CREATE INDEX idempotency_jobs ON idempotency_keys (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX idempotency_until ON idempotency_keys (until);
+CREATE INDEX deliveries_due ON deliveries (next_at, id, host) WHERE state = 'pending';
+CREATE INDEX deliveries_jobs ON deliveries (job_id) WHERE job_id IS NOT NULL;
+CREATE INDEX deliveries_pages ON deliveries (account, created_at DESC, id DESC, dialect);
+CREATE INDEX deliveries_removal ON deliveries (finished_at) WHERE finished_at IS NOT NULL;

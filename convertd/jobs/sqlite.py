@@ -15,6 +15,8 @@ from msgspec.structs import asdict, replace
 
 from convertd.jobs import database
 from convertd.jobs.database import Database
+from convertd.jobs.sqlite_callbacks import SqliteCallbacks, insert_owed
+from convertd.jobs.sqlite_usage import SqliteUsage, count
 from convertd.jobs.store import Brief, Cursor, Due, IdempotencyKey, Reservation, Rule, overtaken
 from convertd.model.job import Artifact, Callback, Failure, Job, State, Task
 
@@ -172,6 +174,8 @@ def _apply(connection: sqlite3.Connection, job_id: str, rule: Rule) -> Job | Non
         return None
     changed = replace(changed, version=job.version + 1)
     _update_job(connection, job, changed)
+    insert_owed(connection, job, changed)
+    count(connection, job, changed)
     return changed
 
 
@@ -203,12 +207,12 @@ class _Queue:
         return self._keys
 
 
-class SqliteStore:
+class SqliteStore(SqliteCallbacks, SqliteUsage):
     """Implements :class:`convertd.jobs.store.Store`; open it with :meth:`open`."""
 
     def __init__(self, db: Database) -> None:
         """``db`` is open."""
-        self._db = db
+        super().__init__(db)
         self._queue = _Queue(db)
 
     @classmethod

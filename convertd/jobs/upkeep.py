@@ -57,11 +57,13 @@ class Upkeep:
         await self._blobs.delete([blob.key for blob in (*job.inputs, *job.outputs) if blob.gone])
 
     async def remove_rows(self) -> int:
-        """Delete the rows (and what files are left) of jobs that ended long ago, and expired keys."""
+        """Delete the rows (and what files are left) of jobs that ended long ago, the deliveries that did, and
+        expired keys; how many jobs."""
         now = self._ledger.clock()
         await self._ledger.store.forget(before=now)
         removed = 0
         before = now - self._ledger.policy.keep_rows
+        await self._ledger.store.forget_deliveries(before=before)
         while ids := await self._ledger.store.due(Due.REMOVAL, before=before, limit=_SWEEP_BATCH):
             gone = [
                 job for job_id in ids if (job := await self._ledger.store.delete(job_id, ended_by=before))

@@ -198,6 +198,9 @@ class SigningSecrets(msgspec.Struct, frozen=True, kw_only=True):
     previous_until: float = 0.0
     """Until when receivers may still know only the previous one."""
 
+    def __repr__(self) -> str:
+        return "SigningSecrets(…)"  # or a log could tell them
+
     def valid(self, now: float) -> tuple[str, ...]:
         """Those to sign with, newest first."""
         if self.previous is None or now >= self.previous_until:

@@ -89,6 +89,9 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
     origin: str = ""
     """Scheme, host and port under which the owner reached this server: links in callbacks begin with it."""
 
+    def __repr__(self) -> str:
+        return f"Callback(url={self.url!r}, …)"  # or a log could tell the secret
+
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What a client submits, polls and cancels."""

@@ -1,0 +1,148 @@
+"""Deliveries and signing secrets on SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import asdict
+
+from convertd.jobs.database import Database
+from convertd.jobs.store import DeliveryRule, SecretsRule
+from convertd.model.callback import Attempt, Delivery, DeliveryState, Event, SigningSecrets, owed
+from convertd.model.job import Callback, Job
+
+_JSON: Final = {"callback": Callback, "job": Job | None, "attempts": tuple[Attempt, ...]}
+"""Columns that hold JSON text."""
+_DECODERS: Final = {name: msgspec.json.Decoder(kind) for name, kind in _JSON.items()}
+
+_DUE: Final = "state = 'pending' AND host NOT IN (SELECT value FROM json_each(?))"
+_SECRETS: Final = "SELECT current, previous, previous_until FROM signing_secrets WHERE account = ?"
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _cells(delivery: Delivery) -> dict[str, Any]:
+    cells = asdict(delivery) | {name: _text(getattr(delivery, name)) for name in _JSON}
+    return cells | {
+        "job_id": delivery.job.id if delivery.job is not None else None,
+        "host": delivery.host,
+        "finished_at": delivery.finished_at,
+    }
+
+
+def _build(row: sqlite3.Row) -> Delivery:
+    cells = {name: row[name] for name in Delivery.__struct_fields__}
+    parsed = {name: decoder.decode(row[name]) for name, decoder in _DECODERS.items()}
+    words = {"event": Event(row["event"]), "state": DeliveryState(row["state"])}
+    return Delivery(**(cells | parsed | words))
+
+
+def _insert(connection: sqlite3.Connection, delivery: Delivery) -> None:
+    cells = _cells(delivery)
+    connection.execute(
+        f"INSERT INTO deliveries ({', '.join(cells)}) VALUES ({', '.join('?' * len(cells))})",  # noqa: S608
+        tuple(cells.values()),
+    )
+
+
+def _update(connection: sqlite3.Connection, row: sqlite3.Row, changed: Delivery) -> None:
+    cells = {name: cell for name, cell in _cells(changed).items() if cell != row[name]}
+    if cells:
+        assignments = ", ".join(f"{name} = ?" for name in cells)
+        connection.execute(
+            f"UPDATE deliveries SET {assignments} WHERE id = ?",  # noqa: S608 - our own column names
+            (*cells.values(), changed.id),
+        )
+
+
+def _build_secrets(row: sqlite3.Row) -> SigningSecrets:
+    return SigningSecrets(**dict(row))
+
+
+def insert_owed(connection: sqlite3.Connection, before: Job, after: Job) -> None:
+    """Keep what the change owes to the job's callback."""
+    for delivery in owed(before, after):
+        _insert(connection, delivery)
+
+
+class SqliteCallbacks:
+    """Implements ``DeliveryStore`` and ``SecretStore`` of :mod:`convertd.jobs.store`."""
+
+    def __init__(self, db: Database) -> None:
+        """``db`` is open."""
+        self._db = db
+
+    async def delivery(self, delivery_id: str) -> Delivery | None:
+        rows = self._db.read("SELECT * FROM deliveries WHERE id = ?", delivery_id)
+        return _build(rows[0]) if rows else None
+
+    async def add_delivery(self, delivery: Delivery) -> None:
+        await self._db.write(lambda connection: _insert(connection, delivery))
+
+    async def update_delivery(self, delivery_id: str, rule: DeliveryRule) -> Delivery | None:
+        def operation(connection: sqlite3.Connection) -> Delivery | None:
+            row = connection.execute("SELECT * FROM deliveries WHERE id = ?", (delivery_id,)).fetchone()
+            changed = rule(_build(row)) if row is not None else None
+            if changed is not None:
+                _update(connection, row, changed)
+            return changed
+
+        return await self._db.write(operation)
+
+    async def due_deliveries(
+        self, *, before: float, without_hosts: Collection[str] = (), limit: int
+    ) -> list[str]:
+        rows = self._db.read(
+            f"SELECT id FROM deliveries WHERE {_DUE} AND next_at <= ? ORDER BY next_at, id LIMIT ?",  # noqa: S608
+            _text(list(without_hosts)),
+            before,
+            limit,
+        )
+        return [row["id"] for row in rows]
+
+    async def next_delivery_at(self, *, without_hosts: Collection[str] = ()) -> float | None:
+        rows = self._db.read(
+            f"SELECT next_at FROM deliveries WHERE {_DUE} ORDER BY next_at LIMIT 1",  # noqa: S608
+            _text(list(without_hosts)),
+        )
+        return rows[0]["next_at"] if rows else None
+
+    async def deliveries_of_job(self, job_id: str) -> list[Delivery]:
+        rows = self._db.read("SELECT * FROM deliveries WHERE job_id = ? ORDER BY created_at, id", job_id)
+        return [_build(row) for row in rows]
+
+    async def page_deliveries(self, account: str, *, dialect: str | None, limit: int) -> list[Delivery]:
+        rows = self._db.read(
+            "SELECT * FROM deliveries WHERE account = ?1 AND (?2 IS NULL OR dialect = ?2)"
+            " ORDER BY created_at DESC, id DESC LIMIT ?3",
+            account,
+            dialect,
+            limit,
+        )
+        return [_build(row) for row in rows]
+
+    async def forget_deliveries(self, *, before: float) -> int:
+        sql = "DELETE FROM deliveries WHERE finished_at <= ?"
+        return await self._db.write(lambda connection: connection.execute(sql, (before,)).rowcount)
+
+    async def signing_secrets(self, account: str) -> SigningSecrets | None:
+        rows = self._db.read(_SECRETS, account)
+        return _build_secrets(rows[0]) if rows else None
+
+    async def update_signing_secrets(self, account: str, rule: SecretsRule) -> SigningSecrets:
+        def operation(connection: sqlite3.Connection) -> SigningSecrets:
+            row = connection.execute(_SECRETS, (account,)).fetchone()
+            made = rule(_build_secrets(row) if row is not None else None)
+            connection.execute(
+                "INSERT OR REPLACE INTO signing_secrets (account, current, previous, previous_until)"
+                " VALUES (?, ?, ?, ?)",
+                (account, made.current, made.previous, made.previous_until),
+            )
+            return made
+
+        return await self._db.write(operation)
