@@ -184,7 +184,7 @@ class CallbackForm(Protocol):
 
     @property
     def spread(self) -> float:
-        """The share by which a wait may be shorter or longer, so that many failures do not come again at once."""
+        """The share by which a wait may be shorter or longer, so that failures do not come again together."""
 
     def message(self, delivery: Delivery, secrets: Sequence[str], now: float) -> Message:
         """What to send in this attempt, signed with ``secrets``, newest first."""
