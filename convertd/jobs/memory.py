@@ -17,6 +17,7 @@ from convertd.jobs.store import (
     Reservation,
     Rule,
     SecretsRule,
+    Selection,
     overtaken,
 )
 from convertd.model.callback import Delivery, SigningSecrets, owed
@@ -86,15 +87,28 @@ class MemoryStore:
         job = self._jobs.get(job_id)
         return Brief(job.account, job.version, job.state, job.token) if job is not None else None
 
-    async def page(self, account: str, *, state: State | None, after: Cursor | None, limit: int) -> list[Job]:
+    async def page(
+        self, selection: Selection, *, after: Cursor | None = None, offset: int = 0, limit: int
+    ) -> list[Job]:
         found = [
             job
-            for job in self._jobs.values()
-            if job.account == account
-            and (state is None or job.state is state)
-            and (after is None or (job.created_at, job.id) < (after.created_at, after.id))
+            for job in self._selected(selection)
+            if after is None or (job.created_at, job.id) < (after.created_at, after.id)
         ]
-        return sorted(found, key=lambda job: (job.created_at, job.id), reverse=True)[:limit]
+        found.sort(key=lambda job: (job.created_at, job.id), reverse=True)
+        return found[offset : offset + limit]
+
+    async def count(self, selection: Selection) -> int:
+        return len(self._selected(selection))
+
+    def _selected(self, selection: Selection) -> list[Job]:
+        return [
+            job
+            for job in self._jobs.values()
+            if job.account == selection.account
+            and selection.dialect in (None, job.dialect)
+            and (not selection.states or job.state in selection.states)
+        ]
 
     async def due(self, what: Due, *, before: float, limit: int) -> list[str]:
         found = []

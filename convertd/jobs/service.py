@@ -8,7 +8,7 @@ from functools import partial
 from convertd.engines.registry import Registry
 from convertd.errors import Conflict, Expired, IdempotencyInFlight, NotFound, QueueFull
 from convertd.jobs.ledger import Ledger
-from convertd.jobs.store import Brief, Cursor, IdempotencyKey, Reservation
+from convertd.jobs.store import Brief, Cursor, IdempotencyKey, Reservation, Selection
 from convertd.jobs.submission import Submission, plan_task
 from convertd.model import job as rules
 from convertd.model.job import Artifact, Job, State
@@ -73,9 +73,15 @@ class JobService:
             raise _no_such_job()
         return found
 
-    async def page(self, account: str, *, state: State | None, after: Cursor | None, limit: int) -> list[Job]:
-        """Jobs of the account, newest first."""
-        return await self._ledger.store.page(account, state=state, after=after, limit=limit)
+    async def page(
+        self, selection: Selection, *, after: Cursor | None = None, offset: int = 0, limit: int
+    ) -> list[Job]:
+        """Jobs of the selection, newest first."""
+        return await self._ledger.store.page(selection, after=after, offset=offset, limit=limit)
+
+    async def count(self, selection: Selection) -> int:
+        """How many jobs the selection has."""
+        return await self._ledger.store.count(selection)
 
     async def queue_position(self, job: Job) -> int | None:
         """1 for the job that will be claimed next; ``None`` when it is not queued."""

@@ -17,7 +17,7 @@ from convertd.jobs import database
 from convertd.jobs.database import Database
 from convertd.jobs.sqlite_callbacks import SqliteCallbacks, insert_owed
 from convertd.jobs.sqlite_usage import SqliteUsage, count
-from convertd.jobs.store import Brief, Cursor, Due, IdempotencyKey, Reservation, Rule, overtaken
+from convertd.jobs.store import Brief, Cursor, Due, IdempotencyKey, Reservation, Rule, Selection, overtaken
 from convertd.model.job import Artifact, Callback, Failure, Job, State, Task
 
 StructT = TypeVar("StructT", Job, Task, Artifact)
@@ -184,6 +184,17 @@ def _batches(values: Collection[str]) -> Iterator[list[str]]:
     return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
 
 
+def _where(selection: Selection) -> tuple[str, list[Any]]:
+    """The condition that picks the selection's jobs, and its parameters."""
+    where, parameters = "account = ?", [selection.account]
+    if selection.dialect is not None:
+        where, parameters = f"{where} AND dialect = ?", [*parameters, selection.dialect]
+    if selection.states:
+        marks = ", ".join("?" * len(selection.states))
+        where, parameters = f"{where} AND state IN ({marks})", [*parameters, *selection.states]
+    return where, parameters
+
+
 class _Queue:
     """The queue's order, read again for every question while it is short, now and then when it is long.
 
@@ -278,18 +289,23 @@ class SqliteStore(SqliteCallbacks, SqliteUsage):
         account, version, state, token = rows[0]
         return Brief(account, version, State(state), token)
 
-    async def page(self, account: str, *, state: State | None, after: Cursor | None, limit: int) -> list[Job]:
-        sql, parameters = "SELECT * FROM jobs WHERE account = ?", (account,)  # type: tuple[str, tuple[Any, ...]]
-        if state is not None:
-            sql, parameters = f"{sql} AND state = ?", (*parameters, state)
+    async def page(
+        self, selection: Selection, *, after: Cursor | None = None, offset: int = 0, limit: int
+    ) -> list[Job]:
+        where, parameters = _where(selection)
         if after is not None:
-            sql, parameters = (
-                f"{sql} AND (created_at, id) < (?, ?)",
-                (*parameters, after.created_at, after.id),
+            where, parameters = (
+                f"{where} AND (created_at, id) < (?, ?)",
+                [*parameters, after.created_at, after.id],
             )
+        sql = f"SELECT * FROM jobs WHERE {where} ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?"  # noqa: S608
         with self._db.snapshot():
-            rows = self._db.read(f"{sql} ORDER BY created_at DESC, id DESC LIMIT ?", *parameters, limit)
-            return self._with_parts(rows)
+            return self._with_parts(self._db.read(sql, *parameters, limit, offset))
+
+    async def count(self, selection: Selection) -> int:
+        where, parameters = _where(selection)
+        rows = self._db.read(f"SELECT count(*) FROM jobs WHERE {where}", *parameters)  # noqa: S608
+        return int(rows[0][0])
 
     async def due(self, what: Due, *, before: float, limit: int) -> list[str]:
         rows = self._db.read(

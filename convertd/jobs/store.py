@@ -75,6 +75,16 @@ class Cursor(msgspec.Struct, frozen=True):
     id: str
 
 
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs a listing shows."""
+
+    account: str
+    dialect: str | None = None
+    """Through which they came; ``None`` for all."""
+    states: tuple[State, ...] = ()
+    """Any of these; empty for all."""
+
+
 class JobStore(Protocol):
     """Jobs as rows.
 
@@ -110,8 +120,13 @@ class JobQueries(Protocol):
     async def brief(self, job_id: str) -> Brief | None:
         """How a job stands, at the least cost."""
 
-    async def page(self, account: str, *, state: State | None, after: Cursor | None, limit: int) -> list[Job]:
-        """Jobs of an account, newest first."""
+    async def page(
+        self, selection: Selection, *, after: Cursor | None = None, offset: int = 0, limit: int
+    ) -> list[Job]:
+        """Jobs of the selection, newest first, from ``offset`` jobs behind ``after`` on."""
+
+    async def count(self, selection: Selection) -> int:
+        """How many jobs the selection has."""
 
     async def due(self, what: Due, *, before: float, limit: int) -> list[str]:
         """Ids of jobs whose time ``what`` is at or before ``before``: running ones for LEASE, unfinished

@@ -102,7 +102,14 @@ def serving(data_dir: Path, **settings: str) -> Iterator[Server]:
     log = (data_dir.parent / f"{data_dir.name}.log").open("a+")
     process = subprocess.Popen(
         command("serve", "--port", "0", "--data-dir", data_dir),
-        env=environment({"CONVERTD_LOG_LEVEL": "error", "CONVERTD_JOBS_GRACE": "1s", "CONVERTD_LIMITS_RATE": "0", **settings}),
+        env=environment(
+            {
+                "CONVERTD_LOG_LEVEL": "error",
+                "CONVERTD_JOBS_GRACE": "1s",
+                "CONVERTD_LIMITS_RATE": "0",
+                **settings,
+            }
+        ),
         stdout=subprocess.PIPE, stderr=log, text=True,
     )  # fmt: skip
     try:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from convertd.jobs.sqlite import SqliteStore
+from convertd.jobs.store import Selection
 from convertd.model.ids import new_job_id, new_token
 from convertd.model.job import Artifact, Job, State, Task, claimed
 from tests.bench import assets, load, measuring
@@ -118,8 +119,10 @@ def _claim(store: SqliteStore, job_id: str) -> Awaitable[Any]:
 _ACTS: dict[str, Callable[[SqliteStore, str], Awaitable[Any]]] = {
     "claim": _claim,
     "poll": lambda store, job_id: store.get(job_id),
-    "list": lambda store, job_id: store.page("local", state=None, after=None, limit=21),
-    "list by state": lambda store, job_id: store.page("local", state=State.SUCCEEDED, after=None, limit=21),
+    "list": lambda store, job_id: store.page(Selection(account="local"), limit=21),
+    "list by state": lambda store, job_id: store.page(
+        Selection(account="local", states=(State.SUCCEEDED,)), limit=21
+    ),
 }
 
 

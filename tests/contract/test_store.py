@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from convertd.errors import FileInvalid, IdempotencyInFlight
 from convertd.jobs.memory import MemoryStore
 from convertd.jobs.sqlite import SqliteStore
-from convertd.jobs.store import Brief, Cursor, Due, IdempotencyKey, Reservation, Store
+from convertd.jobs.store import Brief, Cursor, Due, IdempotencyKey, Reservation, Selection, Store
 from convertd.model import job as rules
 from convertd.model.job import Failure, Job, State
 from tests.support.jobs import NOW, RETENTION, make_artifact, make_job, make_task
@@ -298,7 +298,7 @@ async def test_pages_show_every_job_of_the_account_once_newest_first(store: Stor
     await store.insert(make_job(account="another"))
     seen: list[Job] = []
     after: Cursor | None = None
-    while page := await store.page("local", state=None, after=after, limit=4):
+    while page := await store.page(Selection(account="local"), after=after, limit=4):
         assert len(page) <= 4
         seen += page
         after = Cursor(page[-1].created_at, page[-1].id)
@@ -312,8 +312,24 @@ async def test_pages_of_one_state(store: Store) -> None:
     ended = finished(make_job(), output="out")
     await store.insert(ended)
     await store.insert(make_job())
-    assert await store.page("local", state=State.SUCCEEDED, after=None, limit=9) == [ended]
-    assert await store.page("local", state=State.CANCELLED, after=None, limit=9) == []
+    succeeded = Selection(account="local", states=(State.SUCCEEDED,))
+    assert await store.page(succeeded, limit=9) == [ended]
+    assert await store.count(succeeded) == 1
+    assert await store.page(Selection(account="local", states=(State.CANCELLED,)), limit=9) == []
+    either = Selection(account="local", states=(State.CANCELLED, State.SUCCEEDED))
+    assert await store.page(either, limit=9) == [ended]
+
+
+async def test_jobs_of_one_dialect_are_listed_by_offset(store: Store) -> None:
+    jobs = [make_job(dialect="one") for _ in range(5)]
+    for job in [*jobs, make_job(dialect="other"), make_job(dialect="one", account="another")]:
+        await store.insert(job)
+    selection = Selection(account="local", dialect="one")
+    newest = sorted(jobs, key=lambda job: (job.created_at, job.id), reverse=True)
+    assert await store.count(selection) == 5
+    assert await store.page(selection, limit=2) == newest[:2]
+    assert await store.page(selection, offset=2, limit=9) == newest[2:]
+    assert await store.page(selection, offset=5, limit=9) == []
 
 
 # Files

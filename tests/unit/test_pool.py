@@ -10,7 +10,7 @@ import pytest
 
 from convertd.engines.base import Limits
 from convertd.errors import Unavailable
-from convertd.jobs.store import Rule
+from convertd.jobs.store import Rule, Selection
 from convertd.model.job import Job, State
 from convertd.sandbox.runner import Budget
 from convertd.worker import pool as pool_module
@@ -111,7 +111,8 @@ async def test_no_more_jobs_run_than_there_are_workers(works: Works) -> None:
         await asyncio.sleep(0)
     assert works.pool.busy == 2
     assert len(works.sandbox.calls) == 2
-    page = await works.house.service.page("local", state=State.RUNNING, after=None, limit=9)
+    running = Selection(account="local", states=(State.RUNNING,))
+    page = await works.house.service.page(running, limit=9)
     await works.house.service.cancel("local", page[0].id)
     await works.until_running(3)
     assert works.pool.busy == 2

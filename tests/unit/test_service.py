@@ -22,7 +22,7 @@ from convertd.errors import (
     UnsupportedFormat,
     WorkerCrash,
 )
-from convertd.jobs.store import Cursor
+from convertd.jobs.store import Cursor, Selection
 from convertd.jobs.submission import TaskRequest
 from convertd.model.job import Job, State
 from convertd.web.idempotency import Hold, held_key
@@ -153,9 +153,9 @@ async def test_jobs_of_others_do_not_exist(house: House) -> None:
 async def test_jobs_are_listed_by_account(house: House) -> None:
     job = await house.submit()
     await house.submit(account="anna")
-    assert await house.service.page("local", state=None, after=None, limit=9) == [job]
+    assert await house.service.page(Selection(account="local"), limit=9) == [job]
     cursor = Cursor(job.created_at, job.id)
-    assert await house.service.page("local", state=None, after=cursor, limit=9) == []
+    assert await house.service.page(Selection(account="local"), after=cursor, limit=9) == []
 
 
 async def test_the_place_in_the_queue(house: House) -> None:

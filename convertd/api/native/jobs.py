@@ -15,7 +15,7 @@ from convertd.api.native.requests import Fields, Wanted
 from convertd.api.native.views import job_view
 from convertd.api.reception import Desk, Order
 from convertd.errors import Conflict, InvalidRequest, from_code
-from convertd.jobs.store import Cursor
+from convertd.jobs.store import Cursor, Selection
 from convertd.model.formats import FORMATS
 from convertd.model.job import Job, State
 from convertd.web.conditional import client_holds
@@ -81,7 +81,8 @@ class JobHandlers:
         state = _state(request.query.get("status"))
         limit = _limit(request.query.get("limit"))
         after = _cursor(request.query.get("cursor"))
-        found = await self._jobs.page(request[ACCOUNT], state=state, after=after, limit=limit + 1)
+        selection = Selection(account=request[ACCOUNT], states=() if state is None else (state,))
+        found = await self._jobs.page(selection, after=after, limit=limit + 1)
         page = found[:limit]
         views = [msgspec.Raw(await self._document(request, job)) for job in page]
         last = page[-1] if len(found) > limit else None
