@@ -1,11 +1,24 @@
-"""What all engine tests share."""
+"""What the tests of engines share, and those of stores."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+
+from convertd.jobs.memory import MemoryStore
+from convertd.jobs.sqlite import SqliteStore
+from convertd.jobs.store import Store
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """Each store of jobs, empty."""
+    made: Store = MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "jobs.db")
+    yield made
+    await made.close()
 
 
 @pytest.fixture(autouse=True)

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from convertd.errors import FileInvalid, IdempotencyInFlight
-from convertd.jobs.memory import MemoryStore
-from convertd.jobs.sqlite import SqliteStore
 from convertd.jobs.store import Brief, Cursor, Due, IdempotencyKey, Reservation, Selection, Store
 from convertd.model import job as rules
-from convertd.model.job import Failure, Job, State
+from convertd.model.job import Callback, Failure, Job, State
 from tests.support.jobs import NOW, RETENTION, make_artifact, make_job, make_task
 
 KEY = IdempotencyKey(account="local", key="k-1", fingerprint="f-1", expires_at=NOW + 100)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "jobs.db")
-    yield made
-    await made.close()
 
 
 def every_field() -> Job:
@@ -37,6 +26,7 @@ def every_field() -> Job:
         operation="trim",
         metadata={"größe": [1, 2.5, None, True, {"a": "\u2028 \U0001f600"}]},
         extras={"order": "x" * 300},
+        callback=Callback(url="https://a.example/ö?x=1", secret="s", origin="https://me.example"),
         state=State.FAILED,
         version=7,
         attempt=3,

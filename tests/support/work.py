@@ -13,7 +13,7 @@ from convertd.jobs.leases import Leases
 from convertd.jobs.ledger import Ledger, Policy
 from convertd.jobs.memory import MemoryStore
 from convertd.jobs.service import JobService
-from convertd.jobs.store import IdempotencyKey
+from convertd.jobs.store import IdempotencyKey, Store
 from convertd.jobs.submission import Submission, TaskRequest
 from convertd.jobs.upkeep import Upkeep
 from convertd.model.ids import new_job_id
@@ -41,7 +41,7 @@ class House:
 
     policy: Policy = POLICY
     clock: FakeClock = field(default_factory=FakeClock)
-    store: MemoryStore = field(default_factory=MemoryStore)
+    store: Store = field(default_factory=MemoryStore)
     bus: LocalBus = field(default_factory=LocalBus)
     dispatcher: Signal = field(default_factory=Signal)
     deliveries: Signal = field(default_factory=Signal)
