@@ -136,6 +136,8 @@ class Engine:
     run: Callable[[Call], list[Product]]
     """Called in the child only. Raises ``ConvertdError`` for what it understands, anything else for what
     it does not (reported as ``engine_error``; ``MemoryError`` as ``limit_exceeded``)."""
+    internal: tuple[Capability, ...] = ()
+    """What it does for the server alone: no client can ask for it."""
     preload: tuple[str, ...] = ()
     """Modules that the zygote imports once, before it forks."""
     warm_up: Callable[[], None] = _nothing_to_preload

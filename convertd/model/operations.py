@@ -36,6 +36,11 @@ CONCAT: Final = "concat"
 """Several recordings played one after the other, as one file."""
 ARCHIVE: Final = "archive"
 """Any files packed into one archive."""
+UNPACK: Final = "unpack"
+"""An archive's files, each as it is: for the server's own use, no client can ask for it."""
+
+ANY: Final = "any"
+"""Target of :data:`UNPACK`: files of whatever format."""
 
 SAME: Final = "same"
 """Default target that means: the input's own format."""
@@ -382,7 +387,7 @@ def parse_options(kind: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
     values: dict[str, Any] = {}
     for name, value in given.items():
         if name not in units:
-            allowed = ", ".join(option_fields(kind))
+            allowed = ", ".join(option_fields(kind)) or "none"
             shown = name[:40]
             raise InvalidRequest(f"Unknown option {shown!r}; allowed here: {allowed}.", field=shown)
         unit = units[name]

@@ -12,6 +12,7 @@ from typing import Final
 from convertd.engines.base import Product
 from convertd.errors import ConvertdError, EngineError
 from convertd.model.formats import FORMATS, HEAD_BYTES, identify
+from convertd.model.operations import ANY
 
 _PLAIN_TEXT: Final = frozenset(("txt", "csv", "md", "json", "xml"))
 """Targets that no magic bytes tell from other text: their content must be text, whatever it looks like."""
@@ -60,6 +61,8 @@ def _head(name: str, directory: int, file_bytes: int) -> bytes:
 
 
 def _is(target: str, head: bytes) -> bool:
+    if target == ANY:
+        return True
     if not head:
         return target in _MAY_BE_EMPTY
     if target in _PLAIN_TEXT:

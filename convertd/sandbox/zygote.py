@@ -253,7 +253,7 @@ def load(modules: Sequence[str]) -> tuple[Routes, dict[str, str]]:
         except Exception as error:
             disabled[engine.name] = f"{type(error).__name__}: {error}"
             continue
-        for capability in engine.capabilities:
+        for capability in (*engine.capabilities, *engine.internal):
             routes[engine.name, capability.operation, capability.source, capability.target] = (
                 engine,
                 capability,
