@@ -25,6 +25,7 @@ from convertd.engines.base import Limits
 from convertd.engines.registry import Registry, discover
 from convertd.errors import NotFound
 from convertd.jobs import database
+from convertd.jobs.deliveries import DeliveryService
 from convertd.jobs.hints import LocalBus, Signal
 from convertd.jobs.keyring import Keyring
 from convertd.jobs.leases import Leases
@@ -33,6 +34,7 @@ from convertd.jobs.service import JobService
 from convertd.jobs.sqlite import SqliteStore
 from convertd.jobs.upkeep import Upkeep
 from convertd.model.job import Retention
+from convertd.net.outbound import Gate, OutboundPolicy
 from convertd.sandbox.runner import Budget, Sandbox
 from convertd.storage.local import LocalStore
 from convertd.web.auth import Authenticator, is_loopback, is_private, own_hosts
@@ -142,6 +144,7 @@ class _House:
     ledger: Ledger
     upkeep: Upkeep
     pool: WorkerPool
+    gate: Gate
 
 
 async def _furnish(stack: contextlib.AsyncExitStack, config: Config, data_dir: Path) -> _House:
@@ -174,6 +177,10 @@ async def _furnish(stack: contextlib.AsyncExitStack, config: Config, data_dir: P
     await upkeep.sweep_strays()
     await upkeep.rescue(all_running=True)
 
+    gate = Gate(OutboundPolicy(allow=config.outbound.allow, fetch_seconds=config.outbound.fetch_time))
+    await gate.start()
+    stack.push_async_callback(gate.close)
+
     leases = Leases(ledger, jitter=random.random)
     executor = Executor(
         leases=leases, registry=registry, blobs=blobs, sandbox=sandbox, settings=settings, clock=time.time
@@ -193,6 +200,7 @@ async def _furnish(stack: contextlib.AsyncExitStack, config: Config, data_dir: P
         ledger=ledger,
         upkeep=upkeep,
         pool=pool,
+        gate=gate,
     )
 
 
@@ -230,7 +238,7 @@ def _services(config: Config, house: _House, rates: RateLimiter) -> Services:
     reception = Reception(
         jobs=jobs,
         intake=Intake(house.blobs, _upload_limits(config)),
-        gate=None,  # type: ignore[arg-type]
+        gate=house.gate,
         unpacker=None,  # type: ignore[arg-type]
     )
     return Services(
@@ -238,6 +246,8 @@ def _services(config: Config, house: _House, rates: RateLimiter) -> Services:
         registry=house.registry,
         blobs=house.blobs,
         reception=reception,
+        deliveries=DeliveryService(house.ledger),
+        gate=house.gate,
         signer=LinkSigner(secrets),
         rates=rates,
         clock=time.time,

@@ -14,8 +14,11 @@ from aiohttp import web
 
 from convertd.api.reception import Reception
 from convertd.engines.registry import Registry
+from convertd.jobs.deliveries import DeliveryService
 from convertd.jobs.ledger import Clock
 from convertd.jobs.service import JobService
+from convertd.model.job import Callback
+from convertd.net.outbound import Gate
 from convertd.storage.base import BlobStore
 from convertd.web.problems import Problem
 from convertd.web.rates import RateLimiter
@@ -31,6 +34,8 @@ class Services:
     registry: Registry
     blobs: BlobStore
     reception: Reception
+    deliveries: DeliveryService
+    gate: Gate
     signer: LinkSigner
     rates: RateLimiter
     clock: Clock
@@ -46,6 +51,15 @@ class Services:
     def link_at(self, origin: str, key: str, expires_at: int) -> str:
         """The same for the server under this scheme, host and port."""
         return f"{origin}/download/{self.signer.sign(key, expires_at)}"
+
+    async def callback(self, request: web.Request, url: str, secret: str | None, *, field: str) -> Callback:
+        """A callback to register with a job, its address checked; ``secret`` ``None``: the account's own.
+
+        Raises :class:`~convertd.errors.InvalidRequest` and :class:`~convertd.errors.FetchRefused` that name
+        ``field``.
+        """
+        await self.gate.resolve_check(url, field=field)
+        return Callback(url=url, secret=secret, origin=self.origin(request))
 
     def origin(self, request: web.Request) -> str:
         """Scheme, host and port for absolute addresses in replies, without a slash at the end."""

@@ -20,13 +20,13 @@ from convertd.jobs.submission import Submission, TaskRequest
 from convertd.model.ids import new_job_id
 from convertd.model.job import Artifact, Callback, Job
 from convertd.model.sniffing import sniff
+from convertd.net.outbound import Gate
 from convertd.web.idempotency import Hold, fingerprint, held_key
 from convertd.web.server import ACCOUNT
 from convertd.web.uploads import Intake, Received, Upload
 
 if TYPE_CHECKING:
     from convertd.api.unpacking import Unpacker
-    from convertd.net.outbound import Gate
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from convertd.jobs.store import Brief, Cursor, IdempotencyKey, Reservation, Sele
 from convertd.jobs.submission import Submission, plan_task
 from convertd.model import job as rules
 from convertd.model.job import Artifact, Job, State
+from convertd.model.usage import Usage
 
 _LOOK_AGAIN = 2.0
 """A waiting client's floor under lost hints, in seconds."""
@@ -82,6 +83,10 @@ class JobService:
     async def count(self, selection: Selection) -> int:
         """How many jobs the selection has."""
         return await self._ledger.store.count(selection)
+
+    async def usage(self, account: str, *, dialect: str | None, since_month: str | None = None) -> Usage:
+        """What the account's ended jobs sum up to; ``since_month`` is ``YYYY-MM`` in UTC."""
+        return await self._ledger.store.count_usage(account, dialect=dialect, since_month=since_month)
 
     async def queue_position(self, job: Job) -> int | None:
         """1 for the job that will be claimed next; ``None`` when it is not queued."""

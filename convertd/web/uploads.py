@@ -7,7 +7,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from aiohttp import BodyPartReader, MultipartReader, hdrs, web
@@ -16,11 +16,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from convertd.errors import FileInvalid, InvalidRequest, Timeout, TooLarge
 from convertd.model.formats import identify
 from convertd.model.job import Artifact
+from convertd.net.outbound import Fetched
 from convertd.storage.base import BlobStore
 from convertd.web.forms import decoded, next_part, text_of
-
-if TYPE_CHECKING:
-    from convertd.net.outbound import Fetched
 
 T = TypeVar("T")
 
