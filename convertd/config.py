@@ -19,7 +19,8 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from convertd.settings import ENV_PREFIX, Setting, count, seconds, size, text
+from convertd.net.rules import parse_rule
+from convertd.settings import ENV_PREFIX, Setting, WrongEntry, count, seconds, size, text
 from convertd.units import DAY, GB, HOUR, MB, MINUTE
 
 
@@ -121,6 +122,22 @@ class Links(Section, frozen=True, kw_only=True):
         return f"Links(base_url={self.base_url!r}, secrets=<{len(self.secrets)} hidden>)"
 
 
+class Outbound(Section, frozen=True, kw_only=True):
+    """Requests to addresses that clients name: files to fetch, callbacks."""
+
+    allow: Annotated[
+        tuple[str, ...],
+        text(
+            "Hosts, addresses and networks that may be reached besides the public internet, "
+            "such as receiver.lan, localhost:9000, 10.1.0.0/16.",
+            allowed="host names, addresses (both also with a port) or networks such as "
+            "receiver.lan, localhost:9000, [::1]:9000, 10.1.0.0/16",
+            check=parse_rule,
+        ),
+    ] = ()
+    fetch_time: Annotated[float, seconds("Time for one file to be fetched.")] = 5 * MINUTE
+
+
 class Engines(Section, frozen=True, kw_only=True):
     """What converts."""
 
@@ -159,6 +176,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     retention: Retention = Retention()
     sandbox: Sandbox = Sandbox()
     links: Links = Links()
+    outbound: Outbound = Outbound()
     engines: Engines = Engines()
     log: Log = Log()
 
@@ -225,8 +243,9 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
         try:
             values[item.key] = SETTINGS[item.key].parse(item.value)
             origins[item.key] = item.origin
-        except ValueError:
-            faults.append(_refusal(SETTINGS[item.key], item))
+        except ValueError as error:
+            wrong_part = item._replace(value=error.args[0]) if isinstance(error, WrongEntry) else item
+            faults.append(_refusal(SETTINGS[item.key], wrong_part))
             wrong.add(item.key)
     faults += _clashes({key: value for key, value in values.items() if key not in wrong}, origins)
     if faults:

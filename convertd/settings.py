@@ -7,6 +7,7 @@ the ``Meta`` of the usual kinds. :mod:`convertd.config` declares the settings th
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 from urllib.parse import urlsplit
@@ -57,10 +58,23 @@ def count(description: str, *, ge: int = 1, le: int = 10**12) -> Meta:
 
 
 def text(
-    description: str, *, allowed: str | None = None, kind: str | None = None, secret: bool = False
+    description: str,
+    *,
+    allowed: str | None = None,
+    kind: str | None = None,
+    secret: bool = False,
+    check: Callable[[str], object] | None = None,
 ) -> Meta:
-    """Text or a list of it; ``allowed`` says what is, ``secret`` keeps the value out of every message."""
-    return Meta(description=description, extra={"allowed": allowed, "kind": kind, "secret": secret})
+    """Text or a list of it; ``allowed`` says what is, ``secret`` keeps the value out of every message.
+
+    ``check`` raises ValueError for an entry of a list that is not allowed.
+    """
+    extra = {"allowed": allowed, "kind": kind, "secret": secret, "check": check}
+    return Meta(description=description, extra=extra)
+
+
+class WrongEntry(ValueError):
+    """One entry of a list is not allowed; the argument is that entry."""
 
 
 class Setting(NamedTuple):
@@ -137,9 +151,13 @@ class Setting(NamedTuple):
         """``value``, text or typed, in the setting's type and range; ValueError if it does not fit."""
         plain = self._from_text(value.strip()) if isinstance(value, str) else self._from_typed(value)
         try:
-            return msgspec.convert(plain, self.annotation, strict=True)
+            value = msgspec.convert(plain, self.annotation, strict=True)
         except msgspec.ValidationError as error:
             raise ValueError(str(error)) from None
+        if check := (self.meta.extra or {}).get("check"):
+            for entry in value:
+                _checked(entry, check)
+        return value
 
     def show(self, value: Any) -> str:
         """A valid value as a person would write it."""
@@ -185,6 +203,13 @@ class Setting(NamedTuple):
         if self.kind == "list" and isinstance(given, list | tuple):
             return tuple(given)
         return given
+
+
+def _checked(entry: str, check: Callable[[str], object]) -> None:
+    try:
+        check(entry)
+    except ValueError:
+        raise WrongEntry(entry) from None
 
 
 def _web_address(given: str) -> str:

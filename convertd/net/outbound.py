@@ -1,0 +1,351 @@
+"""The one gate for every request to an address that a client named: source files and callbacks.
+
+The policy stands in the socket factory: it sees the final address of each connection, whatever the URL
+spelled and however its name resolves this time. Every request has a connector of its own, so that the factory
+knows for which host it works and no connection serves another. No proxy, cookies or credentials of this
+machine are used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from aiohttp import ClientResponse, hdrs
+from aiohttp.abc import AbstractResolver
+from multidict import CIMultiDict
+
+from convertd import __version__
+from convertd.errors import ConvertdError, FetchFailed, FetchRefused, InvalidRequest, TooLarge
+from convertd.net.answers import beginning, file_name, retry_after
+from convertd.net.resolver import SystemResolver
+from convertd.net.rules import AddressPolicy
+from convertd.net.targets import Target, parse_target
+
+_REDIRECTS: Final = 5
+_REDIRECTING: Final = frozenset({301, 302, 303, 307, 308})
+_ANSWER_BYTES: Final = 64 * 1024
+_ANSWER_CHARACTERS: Final = 1000
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+_NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+class OutboundPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Where requests may go and how long they may take."""
+
+    allow: tuple[str, ...] = ()
+    """Hosts, addresses and networks that are open besides the public internet; see ``parse_rule``."""
+    fetch_seconds: float = 300.0
+    """For a whole file, redirects and the caller's own work on it included."""
+    connect_seconds: float = 10.0
+    """For finding the name and connecting."""
+    idle_seconds: float = 30.0
+    """For the next bytes to come."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a POST brought back."""
+
+    status: int
+    body: str
+    """Its beginning, printable."""
+    retry_after: float | None
+    """Seconds that the receiver asks to be left alone."""
+
+
+class Fetched:
+    """A file on its way."""
+
+    def __init__(self, request: _Request, response: ClientResponse, *, max_bytes: int) -> None:
+        """Raises ``TooLarge`` if the file announces more than ``max_bytes``."""
+        self._request = request
+        self._response = response
+        self._max_bytes = max_bytes
+        self.name = file_name(response.headers.get(hdrs.CONTENT_DISPOSITION), response.url)
+        """One printable path segment; never empty."""
+        self.media_type = response.content_type
+        """``application/octet-stream`` where the far side does not say."""
+        self.length = response.content_length
+        """Bytes to come; ``None`` if not known."""
+        self._check_size(self.length or 0)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The content, never empty-handed; raises ``FetchFailed`` if it breaks off, ``TooLarge``."""
+        seen = 0
+        while chunk := await self._next():
+            seen += len(chunk)
+            self._check_size(seen)
+            yield chunk
+
+    async def _next(self) -> bytes:
+        try:
+            return await self._response.content.readany()
+        except _NO_ANSWER as error:
+            raise self._request.failure(error) from error
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise TooLarge(
+                f"The file at this address has more bytes than this server accepts ({self._max_bytes}).",
+                field=self._request.field,
+            )
+
+
+class _Request:
+    """One request's target, the sockets that it opens, and its errors in words."""
+
+    def __init__(self, policy: AddressPolicy, target: Target, field: str | None) -> None:
+        self._policy = policy
+        self.target = target
+        self.field = field
+        self._refused: list[str] = []
+        self._opened = False
+
+    def open_socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
+        """The connector's socket factory. An OSError makes it go on to the name's next address."""
+        family, kind, protocol, _, place = info
+        address, port = str(place[0]), int(place[1])
+        if not self._policy.admits(address, host=self.target.host, port=port):
+            self._refused.append(address)
+            raise PermissionError(errno.EACCES, "refused by the outbound policy")
+        self._opened = True
+        return socket.socket(family, kind, protocol)
+
+    def failure(self, error: BaseException) -> ConvertdError:
+        """``error`` for the one who named the address."""
+        if self._refused and not self._opened:
+            return refusal(self.target, self.field, addresses=self._refused)
+        return FetchFailed(
+            f"{self.target.host} {_reason(error)}.",
+            field=self.field,
+            detail=f"{type(error).__name__}: {error}",
+        )
+
+
+class Gate:
+    """Fetches and posts. Many may use it at once."""
+
+    def __init__(
+        self,
+        policy: OutboundPolicy,
+        *,
+        resolver: AbstractResolver | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """``resolver`` stays the caller's to close. Raises ValueError for a wrong ``policy.allow``."""
+        self._limits = policy
+        self._policy = AddressPolicy(policy.allow)
+        self._given_resolver = resolver
+        self._resolver = resolver
+        self._now = now
+
+    async def start(self) -> None:
+        """To be called before all other than :meth:`check_url`."""
+        self._resolver = self._given_resolver or SystemResolver()
+
+    async def close(self) -> None:
+        """Nothing may be asked for afterwards."""
+        if self._resolver is not None and self._given_resolver is None:
+            await self._resolver.close()
+        self._resolver = None
+
+    def check_url(self, url: str, *, field: str) -> None:
+        """Refuse what can be seen without the network: ``InvalidRequest`` or ``FetchRefused``."""
+        self._target(url, field)
+
+    async def resolve_check(self, url: str, *, field: str) -> None:
+        """:meth:`check_url`, and ``FetchRefused`` too if the name leads to forbidden addresses only.
+
+        A name that cannot be found now is no error: it may be by the time it is needed.
+        """
+        target = self._target(url, field)
+        if target.address is not None:
+            return
+        try:
+            async with asyncio.timeout(self._limits.connect_seconds):
+                found = await self._names.resolve(target.host, target.port, socket.AF_UNSPEC)
+        except (OSError, TimeoutError):
+            return
+        addresses = [result["host"] for result in found]
+        if addresses and not any(self._admits(target, address) for address in addresses):
+            raise refusal(target, field, addresses=addresses)
+
+    @asynccontextmanager
+    async def fetch(self, url: str, *, field: str, max_bytes: int) -> AsyncIterator[Fetched]:
+        """GET a file of at most ``max_bytes``, following redirects, each judged like the first address.
+
+        Raises ``InvalidRequest``, ``FetchRefused``, ``FetchFailed`` (any status but 200, and a time cap that
+        covers the body of the ``async with`` as well) and ``TooLarge``. A redirect from https to http is
+        refused: it would show the world what the client took care to hide. Compressed transfer is not asked
+        for and not taken, so that what is measured is what comes.
+        """
+        try:
+            async with asyncio.timeout(self._limits.fetch_seconds) as cap, AsyncExitStack() as stack:
+                request, response = await self._follow(self._target(url, field), field, stack)
+                _check_whole(request, response)
+                yield Fetched(request, response, max_bytes=max_bytes)
+        except TimeoutError as error:
+            if not cap.expired():
+                raise
+            raise FetchFailed(
+                f"The file took longer than {self._limits.fetch_seconds:g} seconds (outbound.fetch_time).",
+                field=field,
+            ) from error
+
+    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout: float) -> Answer:  # noqa: ASYNC109 - the caller's to choose
+        """POST ``body``; the answer counts from its status line on, its text is for the record.
+
+        Redirects are not followed. Raises ``InvalidRequest`` and ``FetchRefused`` for the address, and
+        ``FetchFailed`` when no status came within ``timeout`` seconds.
+        """
+        request = _Request(self._policy, self._target(url, None), None)
+        response: ClientResponse | None = None
+        text = bytearray()
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                self._send(request, hdrs.METH_POST, headers, data=body) as response,
+            ):
+                while len(text) < _ANSWER_BYTES and (chunk := await response.content.readany()):
+                    text += chunk
+        except _NO_ANSWER as error:
+            if response is None:
+                raise request.failure(error) from error
+        return Answer(
+            status=response.status,
+            body=beginning(bytes(text[:_ANSWER_BYTES]), length=_ANSWER_CHARACTERS),
+            retry_after=retry_after(response.headers.get(hdrs.RETRY_AFTER), now=self._now()),
+        )
+
+    @property
+    def _names(self) -> AbstractResolver:
+        if self._resolver is None:
+            raise RuntimeError("the gate is not started, or closed")
+        return self._resolver
+
+    def _admits(self, target: Target, address: str) -> bool:
+        return self._policy.admits(address, host=target.host, port=target.port)
+
+    def _target(self, url: str, field: str | None) -> Target:
+        return self._judged(parse_target(url, field=field), field)
+
+    def _judged(self, target: Target, field: str | None) -> Target:
+        """``target``, unless its host alone says that it is forbidden."""
+        addresses: tuple[str, ...] = ()
+        if target.address is not None:
+            addresses = (str(target.address),)
+        elif target.is_local_name:
+            addresses = _LOOPBACK
+        if addresses and not any(self._admits(target, address) for address in addresses):
+            raise refusal(target, field, addresses=addresses)
+        return target
+
+    async def _follow(
+        self, target: Target, field: str, stack: AsyncExitStack
+    ) -> tuple[_Request, ClientResponse]:
+        """The first answer that is no redirect; what was opened is left to ``stack``."""
+        for _ in range(_REDIRECTS + 1):
+            request = _Request(self._policy, target, field)
+            try:
+                response = await stack.enter_async_context(self._send(request, hdrs.METH_GET, {}))
+            except _NO_ANSWER as error:
+                raise request.failure(error) from error
+            location = response.headers.get(hdrs.LOCATION)
+            if response.status not in _REDIRECTING or not location:
+                return request, response
+            await stack.aclose()
+            target = self._judged(_next_target(target, location, field), field)
+        raise FetchFailed(f"The address leads through more than {_REDIRECTS} redirects.", field=field)
+
+    @asynccontextmanager
+    async def _send(
+        self, request: _Request, method: str, headers: Mapping[str, str], **options: Any
+    ) -> AsyncIterator[ClientResponse]:
+        """One request over a connection of its own."""
+        connector = aiohttp.TCPConnector(
+            resolver=self._names,
+            use_dns_cache=False,
+            force_close=True,
+            socket_factory=request.open_socket,
+        )
+        head = CIMultiDict({hdrs.USER_AGENT: f"convertd/{__version__}", hdrs.ACCEPT_ENCODING: "identity"})
+        head.update(headers)
+        async with (
+            aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+                timeout=aiohttp.ClientTimeout(
+                    connect=self._limits.connect_seconds, sock_read=self._limits.idle_seconds
+                ),
+            ) as session,
+            session.request(
+                method, request.target.url, headers=head, allow_redirects=False, **options
+            ) as response,
+        ):
+            yield response
+
+
+def refusal(target: Target, field: str | None, *, addresses: tuple[str, ...] | list[str]) -> FetchRefused:
+    """The client learns that the host is forbidden, the log which addresses it has."""
+    return FetchRefused(
+        f"{target.host} is not on the public internet, and this server calls no other address; "
+        f"its operator may list the host under outbound.allow.",
+        field=field,
+        detail=f"{target.host} port {target.port}: {', '.join(addresses)}",
+    )
+
+
+def _next_target(target: Target, location: str, field: str) -> Target:
+    try:
+        following = parse_target(location, field=field, base=target.url)
+    except InvalidRequest as error:
+        raise FetchFailed(
+            f"{target.host} redirects to an address that cannot be used.", field=field, detail=error.message
+        ) from error
+    if target.url.scheme == "https" and following.url.scheme != "https":
+        raise FetchRefused(
+            f"{target.host} redirects from https to http; give the http address itself if that is meant.",
+            field=field,
+        )
+    return following
+
+
+def _check_whole(request: _Request, response: ClientResponse) -> None:
+    """Refuse an answer that is not the file as it is."""
+    if response.status != 200:
+        raise FetchFailed(
+            f"{request.target.host} answered with status {response.status} instead of the file.",
+            field=request.field,
+        )
+    if response.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() not in ("", "identity"):
+        raise FetchFailed(
+            f"{request.target.host} sends the file in a compressed transfer that was not asked for.",
+            field=request.field,
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """Why there is no answer, as what follows the host's name."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "was not found"
+        case aiohttp.ClientConnectorCertificateError():
+            return "has no valid TLS certificate"
+        case aiohttp.ClientSSLError():
+            return "could not be reached over TLS"
+        case TimeoutError():
+            return "did not answer in time"
+        case aiohttp.ClientConnectorError():
+            return "did not accept the connection"
+        case aiohttp.ClientResponseError():
+            return "sent an answer that is not HTTP"
+    return "broke off the connection"

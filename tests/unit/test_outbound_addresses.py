@@ -1,0 +1,267 @@
+"""Which addresses are public, what a URL's host spells, and what an operator may list."""
+
+from __future__ import annotations
+
+import pytest
+
+from convertd.config import ConfigError, load
+from convertd.errors import FetchRefused, InvalidRequest
+from convertd.net.addresses import literal, public
+from convertd.net.outbound import Gate, OutboundPolicy
+from convertd.net.rules import AddressPolicy, parse_rule
+from convertd.net.targets import parse_target
+
+NOT_PUBLIC = {
+    "unspecified": ["0.0.0.0", "0.1.2.3", "::"],
+    "loopback": ["127.0.0.1", "127.255.255.254", "::1"],
+    "private": ["10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1"],
+    "unique local": ["fc00::1", "fd12:3456::1"],
+    "link-local": ["169.254.1.1", "fe80::1", "febf::1", "fe80::1%eth0"],
+    "carrier": ["100.64.0.1", "100.127.255.255"],
+    "metadata": [
+        *("169.254.169.254", "169.254.170.2", "100.100.100.200", "192.0.0.192", "168.63.129.16"),
+        *("fd00:ec2::254", "fd20:ce::254"),
+    ],
+    "multicast": ["224.0.0.1", "239.255.255.255", "ff02::1", "ff0e::1"],
+    "reserved": ["240.0.0.1", "255.255.255.255", "192.0.0.1", "4000::1", "5f00::1", "e000::1"],
+    "documentation": ["192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "3fff::1"],
+    "benchmarks": ["198.18.0.1", "198.19.255.255", "2001:2::1"],
+    "relays": ["192.88.99.1"],
+    "site-local": ["fec0::1", "feff::1"],
+    "compatible": ["::127.0.0.1", "::8.8.8.8"],
+    "mapped": ["::ffff:127.0.0.1", "::ffff:7f00:1", "::ffff:169.254.169.254", "::ffff:100.64.0.1"],
+    "translated": ["::ffff:0:127.0.0.1", "::ffff:0:8.8.8.8"],
+    "NAT64": ["64:ff9b::7f00:1", "64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254", "64:ff9b::100.64.0.1"],
+    "local NAT64": ["64:ff9b:1::1", "64:ff9b:1::8.8.8.8"],
+    "6to4": ["2002:7f00:1::", "2002:a9fe:a9fe::1", "2002:808:808::1"],
+    "Teredo": ["2001::1", "2001:0:4136:e378:8000:63bf:80ff:fffe"],
+    "ISATAP": ["2606:4700::5efe:10.0.0.1", "2606:4700::200:5efe:127.0.0.1"],
+    "discard": ["100::1"],
+}
+PUBLIC = [
+    *(
+        "8.8.8.8",
+        "1.1.1.1",
+        "100.63.255.255",
+        "100.128.0.1",
+        "172.15.255.255",
+        "172.32.0.1",
+        "223.255.255.255",
+    ),
+    *("2606:4700::1111", "2a00:1450::1", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2606:4700::5efe:8.8.8.8"),
+]
+LOOPBACK_SPELLINGS = [
+    *(
+        "127.0.0.1",
+        "127.1",
+        "127.0.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "0X7F.0.0.1",
+        "0x7F.0x0.0x0.0x1",
+    ),
+    *("0177.0.0.1", "017700000001", "0177.1", "00000177.1", "127.0.0.1.", "127.1.", "127.255.255.254"),
+    *("１２７.０.０.１", "127。0。0。1", "①②⑦.0.0.1", "127．0．0．1"),
+    *("[::1]", "[0:0:0:0:0:0:0:1]", "[0000::0001]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]"),
+    *("[64:ff9b::7f00:1]", "[64:ff9b:1::1]", "[2002:7f00:1::]", "[2001:0:7f00:1::]"),
+    *("localhost", "LOCALHOST", "localhost.", "a.localhost", "ⓛocalhost", "ｌｏｃａｌｈｏｓｔ"),
+    *("0", "0.0.0.0", "00", "0x0", "[::]"),
+]
+
+
+@pytest.mark.parametrize("address", [one for family in NOT_PUBLIC.values() for one in family])
+def test_what_is_not_public(address: str) -> None:
+    assert not public(address)
+    assert not AddressPolicy(()).admits(address, host="example.org", port=80)
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_what_is_public(address: str) -> None:
+    assert public(address)
+    assert AddressPolicy(()).admits(address, host="example.org", port=80)
+
+
+@pytest.mark.parametrize("host", LOOPBACK_SPELLINGS)
+@pytest.mark.parametrize("scheme", ["http", "HTTPS"])
+def test_this_machine_in_every_spelling(host: str, scheme: str) -> None:
+    with pytest.raises(FetchRefused) as caught:
+        Gate(OutboundPolicy()).check_url(f"{scheme}://{host}:8080/x", field="source_url")
+    assert caught.value.field == "source_url"
+    assert "outbound.allow" in caught.value.message
+    assert "operator may list" in caught.value.message
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "0xa9fea9fe", "2852039166", "[fd00:ec2::254]", "10.1"])
+def test_other_forbidden_literals(host: str) -> None:
+    with pytest.raises(FetchRefused):
+        Gate(OutboundPolicy()).check_url(f"http://{host}", field="f")
+
+
+@pytest.mark.parametrize(
+    ("host", "plain"),
+    [
+        *(
+            ("8.8.8.8", "8.8.8.8"),
+            ("134744072", "8.8.8.8"),
+            ("0x8.8.2056", "8.8.8.8"),
+            ("8.8.8.8.", "8.8.8.8"),
+        ),
+        *(("[::ffff:8.8.8.8]", "8.8.8.8"), ("[2606:4700:0::1]", "[2606:4700::1]")),
+    ],
+)
+def test_a_public_literal_is_asked_for_in_its_usual_form(host: str, plain: str) -> None:
+    target = parse_target(f"http://{host}:81/a%2Fb?c=%20", field=None)
+    assert str(target.url) == f"http://{plain}:81/a%2Fb?c=%20"
+    assert target.address is not None
+
+
+@pytest.mark.parametrize(
+    "host", ["example.org", "1.example.org", "127.0.0.1.example.org", "0x7f.example", "x0"]
+)
+def test_names_are_no_literals(host: str) -> None:
+    assert literal(host) is None
+    Gate(OutboundPolicy()).check_url(f"https://{host}/", field="f")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://bücher.example/ü ü.pdf?x=[1]", " http://my_app:9/x\n"[:-1], "http://h:/"]
+)
+def test_urls_that_are_taken(url: str) -> None:
+    Gate(OutboundPolicy()).check_url(url, field="f")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "x", "/etc/passwd", "//example.org/", "http:", "http://", "http:///x", "http:example.org"),
+        *(
+            "file:///etc/passwd",
+            "ftp://example.org/",
+            "gopher://example.org",
+            "data:text/plain,x",
+            "javascript:1",
+        ),
+        *("http://user@example.org", "http://user:word@example.org", "http://:word@example.org"),
+        *(
+            "http://example.org:0",
+            "http://example.org:65536",
+            "http://example.org:-1",
+            "http://example.org:x",
+        ),
+        *("http://exa mple.org", "http://example..org", "http://.example.org", "http://-x.org", "http://."),
+        *(
+            "http://127%2e0%2e0%2e1",
+            "http://a%00b",
+            "http://1.2.3.256",
+            "http://1.2.3.4.5",
+            "http://08.1",
+            "http://0xg.1",
+        ),
+        *(
+            "http://[::1",
+            "http://[::1]x",
+            "http://[127.0.0.1]",
+            "http://[::1%25eth0]",
+            "http://[fe80::1%eth0]",
+        ),
+        *(
+            "http://example.org\\@127.0.0.1/",
+            "http://example.org/\r\nHost: x",
+            "http://exam\tple.org",
+            "http://\ud800",
+        ),
+        *(f"http://{'a' * 64}.org", f"http://{'a.' * 127}org", f"http://example.org/{'a' * 8192}"),
+    ],
+)
+def test_urls_that_are_malformed(url: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Gate(OutboundPolicy(allow=("0.0.0.0/0", "::/0"))).check_url(url, field="callback_url")
+    assert caught.value.field == "callback_url"
+
+
+@pytest.mark.parametrize(
+    ("entry", "url", "open_"),
+    [
+        ("127.0.0.1:9000", "http://127.0.0.1:9000", True),
+        ("127.0.0.1:9000", "http://0x7f.1:9000", True),
+        ("127.0.0.1:9000", "http://[::ffff:127.0.0.1]:9000", True),
+        ("127.0.0.1:9000", "http://localhost:9000", True),
+        ("127.0.0.1:9000", "http://127.0.0.1:9001", False),
+        ("127.0.0.1:80", "http://127.0.0.1", True),
+        ("127.0.0.1:80", "https://127.0.0.1", False),
+        ("127.0.0.1", "https://127.0.0.1:9001", True),
+        ("127.0.0.1", "http://127.0.0.2", False),
+        ("[::1]:9000", "http://[::1]:9000", True),
+        ("[::1]:9000", "http://[::1]:9001", False),
+        ("::1", "http://[::1]:9001", True),
+        ("[::ffff:10.0.0.1]:80", "http://10.0.0.1", True),
+        ("localhost:9000", "http://LocalHost.:9000", True),
+        ("localhost:9000", "http://localhost:9001", False),
+        ("localhost:9000", "http://127.0.0.1:9000", False),
+        ("localhost", "http://a.localhost", False),
+        ("10.0.0.0/8", "http://10.255.0.1", True),
+        ("10.0.0.0/8", "http://11.0.0.1", True),
+        ("10.0.0.0/8", "http://192.168.0.1", False),
+        ("0.0.0.0/0", "http://[64:ff9b::7f00:1]", False),
+        ("64:ff9b:1::/48", "http://[64:ff9b:1::1]", True),
+    ],
+)
+def test_what_the_operator_lists_is_open_and_no_more(entry: str, url: str, open_: bool) -> None:
+    gate = Gate(OutboundPolicy(allow=(entry,)))
+    if open_:
+        gate.check_url(url, field="f")
+    else:
+        with pytest.raises(FetchRefused):
+            gate.check_url(url, field="f")
+
+
+def test_a_listed_name_opens_its_addresses_for_that_name_alone() -> None:
+    policy = AddressPolicy(("Receiver.LAN.:9000", "bücher.example"))
+    assert policy.admits("10.0.0.1", host="receiver.lan", port=9000)
+    assert policy.admits("10.0.0.1", host="xn--bcher-kva.example", port=1)
+    assert not policy.admits("10.0.0.1", host="receiver.lan", port=9001)
+    assert not policy.admits("10.0.0.1", host="other.lan", port=9000)
+    assert not policy.admits("10.0.0.1", host="x.receiver.lan", port=9000)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(
+            "",
+            " ",
+            "http://receiver.lan",
+            "receiver.lan/x",
+            "receiver lan",
+            "*.lan",
+            "a..b",
+            ":9000",
+            "user@host",
+        ),
+        *(
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "::1/129",
+            "10.0.0.0/8:80",
+            "1.2.3.256",
+            "host:0",
+            "host:65536",
+            "host:x",
+        ),
+        *("[::1", "[::1]x", "[::1]:0", "[127.0.0.1]", "::1::", "fe80::1%eth0", "[host]:80", "host:8:0"),
+    ],
+)
+def test_a_wrong_entry_is_a_fault_of_the_settings(entry: str) -> None:
+    with pytest.raises(ValueError):
+        parse_rule(entry)
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, {"outbound.allow": ["localhost:9000", entry]})
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"outbound.allow (--outbound-allow): {entry!r} is not allowed; give host names")
+
+
+def test_the_setting_takes_a_list_from_the_environment() -> None:
+    settings = load(None, {"CONVERTD_OUTBOUND_ALLOW": "localhost:9000, [::1]:9000,10.0.0.0/8"}, {})
+    assert settings.outbound.allow == ("localhost:9000", "[::1]:9000", "10.0.0.0/8")
+    assert settings.outbound.fetch_time == 300.0
