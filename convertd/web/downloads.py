@@ -22,6 +22,13 @@ PIECE_BYTES: Final = 8 * 1024 * 1024
 PIECE_SECONDS: Final = 900.0
 """A client that takes longer for a piece (9 kB/s) has stalled, and its connection is cut."""
 
+SHIELD: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Were a browser ever to show the file, it must not act in the server's name."""
+
 _MEDIA_TYPE = re.compile(
     r"([a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+_-]*)(; *charset=[a-z0-9_-]+)?", re.IGNORECASE
 )
@@ -70,10 +77,7 @@ def _content_headers(reader: BlobReader, answer: Answer, media_type: str, filena
         hdrs.CONTENT_LENGTH: str(answer.count),
         hdrs.CONTENT_DISPOSITION: attachment(filename),
         hdrs.ACCEPT_RANGES: "bytes",
-        # Were a browser ever to show the file, it must not act in the server's name.
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox; default-src 'none'",
-        "Cross-Origin-Resource-Policy": "same-origin",
+        **SHIELD,
     }
     if answer.status == 206:
         last = answer.start + answer.count - 1
