@@ -7,7 +7,7 @@ then is the job's row written. Whatever fails on the way leaves neither a file n
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,21 +57,34 @@ class Reception:
         :class:`~convertd.errors.QueueFull`.
         """
         job_id = new_job_id()
-        account = request[ACCOUNT]
-        seconds = self.intake.limits.seconds
-        scoped = f"{dialect}:{key}" if key is not None else None
-        async with held_key(self.jobs, account, scoped, upload_seconds=seconds) as hold:
+        async with contextlib.AsyncExitStack() as stack:
+            hold = await stack.enter_async_context(self.held(request, dialect, key))
             if hold.taken is None:
                 await self.jobs.check_room()  # before the body is read; a replay needs no room
-            async with self.intake.receiving(job_id) as received:
-                yield Desk(self, request, dialect=dialect, hold=hold, received=received)
+            received = await stack.enter_async_context(self.intake.receiving(job_id))
+            yield Desk(self, request, dialect=dialect, hold=hold, received=received, stack=stack)
+
+    def held(
+        self, request: web.Request, dialect: str, key: str | None
+    ) -> contextlib.AbstractAsyncContextManager[Hold]:
+        """The key among those of the request's account and dialect."""
+        scoped = f"{dialect}:{key}" if key is not None else None
+        seconds = self.intake.limits.seconds
+        return held_key(self.jobs, request[ACCOUNT], scoped, upload_seconds=seconds)
 
 
 class Desk:
     """Dealing with one request."""
 
     def __init__(
-        self, reception: Reception, request: web.Request, *, dialect: str, hold: Hold, received: Received
+        self,
+        reception: Reception,
+        request: web.Request,
+        *,
+        dialect: str,
+        hold: Hold,
+        received: Received,
+        stack: contextlib.AsyncExitStack,
     ) -> None:
         """Made by :meth:`Reception.desk`."""
         self._reception = reception
@@ -79,6 +92,7 @@ class Desk:
         self._dialect = dialect
         self._hold = hold
         self._received = received
+        self._stack = stack
         self._digest = ""
 
     @property
@@ -98,6 +112,15 @@ class Desk:
     async def text(self, *, limit: int) -> bytes:
         """Read a small body that is no file."""
         return await self._reception.intake.whole(self._request, limit=limit)
+
+    async def hold(self, key: str | None) -> None:
+        """Hold an idempotency key that came inside the body, unless one came before it.
+
+        To be called before :meth:`earlier`; raises what :meth:`Reception.desk` raises.
+        """
+        if key is not None and self._hold.key is None:
+            manager = self._reception.held(self._request, self._dialect, key)
+            self._hold = await self._stack.enter_async_context(manager)
 
     async def earlier(self, fields: Iterable[tuple[str, Any]]) -> Job | None:
         """The job that this very request made when it came before; ``None`` the first time.
@@ -126,17 +149,23 @@ class Desk:
         """Do without a file that came."""
         await self._reception.intake.discard(self._received, upload)
 
-    async def unpack(self) -> None:
-        """Put the members of each ZIP among the files in its place."""
+    async def unpack(self, *, whole: Collection[Upload] = ()) -> list[int]:
+        """Put the members of each ZIP among the files in its place, but for those that stay ``whole``.
+
+        Returns for each file then there the index of the file, before, that it is or comes from.
+        """
         received, limits = self._received, self._reception.intake.limits
-        for archive in [upload for upload in self.files if _is_zip(upload)]:
+        origins = list(range(len(received.files)))
+        for archive in [upload for upload in self.files if _is_zip(upload) and upload not in whole]:
             room = limits.files - len(received.files) + 1
             members = await self._reception.unpacker.members(archive, job_id=received.job_id, room=room)
             if not members:
                 raise FileInvalid(f"'{archive.name}' holds no files.", field=archive.part or None)
             place = received.files.index(archive)
             received.files[place:place] = members
+            origins[place : place + 1] = [origins[place]] * len(members)
             await self._reception.intake.discard(received, archive)
+        return origins
 
     def artifacts(self, source: str | None = None) -> tuple[Artifact, ...]:
         """The files as inputs of a job, ``source`` overriding what name and content say.
