@@ -174,6 +174,42 @@ def doctor(data_dir: Path | None, config_file: Path | None) -> None:
         raise SystemExit(1)
 
 
+@main.command()
+@click.option("--port", default=9000, show_default=True, help="Port to listen on; 0 picks a free one.")
+@click.option(
+    "--secret",
+    envvar="CONVERTD_LISTEN_SECRET",
+    show_envvar=True,
+    help="Check signatures: the job's callback_secret, or the account's.",
+)
+@click.option("--hashed-secret", is_flag=True, help="The key is the hexadecimal SHA-256 of the secret.")
+@click.option(
+    "--answer",
+    "answers",
+    default="200",
+    show_default=True,
+    help="Statuses to answer with in turn, the last from then on: 500,500,200 rehearses two retries.",
+)
+def listen(port: int, secret: str | None, hashed_secret: bool, answers: str) -> None:
+    """Receive callbacks on this machine and print them, to try things out."""
+    from convertd import listening
+
+    rehearsal = listening.Rehearsal(answers=_statuses(answers), secret=secret, hashed_secret=hashed_secret)
+    try:
+        listening.listen(port, rehearsal)
+    except OSError as error:
+        raise click.ClickException(
+            f"Cannot listen on port {port}: {error.strerror or error}. Choose another with --port."
+        ) from None
+
+
+def _statuses(words: str) -> list[int]:
+    statuses = [int(word) for word in words.split(",") if word.strip().isdecimal()]
+    if len(statuses) != len(words.split(",")) or not all(200 <= status <= 599 for status in statuses):
+        raise click.ClickException("--answer takes statuses from 200 to 599, parted by commas.")
+    return statuses
+
+
 @main.group()
 def keys() -> None:
     """API keys: without one the server answers this machine only."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ def listen(port: int, rehearsal: Rehearsal) -> None:
         place = f"127.0.0.1:{server.server_port}"
         print(f"listening; submit jobs with callback_url=http://{place}/", flush=True)
         print(f'the server needs the setting outbound.allow = ["{place}"]', flush=True)
-        server.serve_forever()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def receiver(port: int, rehearsal: Rehearsal) -> HTTPServer:
