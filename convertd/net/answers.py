@@ -29,7 +29,7 @@ def _disposed(header: str) -> str:
     message["Content-Disposition"] = _readable(header)
     # The extended form comes after the plain one, whatever their order in the header.
     parameters = dict(message.get_params([], header="Content-Disposition"))
-    return collapse_rfc2231_value(parameters.get("filename", "")).strip()
+    return collapse_rfc2231_value(parameters.get("filename", "")).strip('" ')
 
 
 def _readable(header: str) -> str:

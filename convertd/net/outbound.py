@@ -261,7 +261,7 @@ class Gate:
             if response.status not in _REDIRECTING or not location:
                 return request, response
             await stack.aclose()
-            target = self._judged(_next_target(target, location, field), field)
+            target = self._judged(next_target(target, location, field), field)
         raise FetchFailed(f"The address leads through more than {_REDIRECTS} redirects.", field=field)
 
     @asynccontextmanager
@@ -304,7 +304,8 @@ def refusal(target: Target, field: str | None, *, addresses: tuple[str, ...] | l
     )
 
 
-def _next_target(target: Target, location: str, field: str) -> Target:
+def next_target(target: Target, location: str, field: str) -> Target:
+    """Where ``location`` leads from ``target``; ``FetchFailed`` if nowhere, ``FetchRefused`` out of TLS."""
     try:
         following = parse_target(location, field=field, base=target.url)
     except InvalidRequest as error:

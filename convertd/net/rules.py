@@ -37,7 +37,10 @@ class AddressPolicy:
 
     def admits(self, address: Address | str, *, host: str, port: int) -> bool:
         """Whether a connection for the URL host ``host`` may go to ``address`` and ``port``."""
-        address = plain(ip_address(address))
+        try:
+            address = plain(ip_address(address))
+        except ValueError:
+            return False
         listed = any(rule.network is not None and address in rule.network for rule in self._on(port))
         return listed or self.trusts(host, port) or public(address)
 

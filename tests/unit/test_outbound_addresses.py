@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
 
 from convertd.config import ConfigError, load
-from convertd.errors import FetchRefused, InvalidRequest
+from convertd.errors import FetchFailed, FetchRefused, InvalidRequest
 from convertd.net.addresses import literal, public
-from convertd.net.outbound import Gate, OutboundPolicy
+from convertd.net.answers import beginning, file_name, retry_after
+from convertd.net.outbound import Gate, OutboundPolicy, next_target
 from convertd.net.rules import AddressPolicy, parse_rule
 from convertd.net.targets import parse_target
 
@@ -265,3 +271,67 @@ def test_the_setting_takes_a_list_from_the_environment() -> None:
     settings = load(None, {"CONVERTD_OUTBOUND_ALLOW": "localhost:9000, [::1]:9000,10.0.0.0/8"}, {})
     assert settings.outbound.allow == ("localhost:9000", "[::1]:9000", "10.0.0.0/8")
     assert settings.outbound.fetch_time == 300.0
+
+
+@pytest.mark.parametrize(
+    ("before", "location", "after"),
+    [
+        ("http://a.example/x", "https://b.example/y", "https://b.example/y"),
+        ("https://a.example/x/y", "z?q=1", "https://a.example/x/z?q=1"),
+        ("https://a.example/x", "//b.example/y z", "https://b.example/y%20z"),
+    ],
+)
+def test_where_a_redirect_leads(before: str, location: str, after: str) -> None:
+    assert str(next_target(parse_target(before, field=None), location, "f").url) == after
+
+
+def test_a_redirect_does_not_lead_out_of_tls() -> None:
+    before = parse_target("https://a.example/x", field=None)
+    with pytest.raises(FetchRefused, match="from https to http"):
+        next_target(before, "http://a.example/x", "f")
+    with pytest.raises(FetchFailed):
+        next_target(before, "file:///etc/passwd", "f")
+
+
+def test_a_file_name_in_latin_1_is_read() -> None:
+    header = b'attachment; filename="\xfc.png"'.decode("utf-8", "surrogateescape")
+    assert file_name(header, URL("http://h/")) == "ü.png"
+
+
+BYTES = st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+
+
+@given(st.one_of(BYTES, BYTES.map("attachment; filename*={}".format), BYTES.map('x; filename="{}"'.format)))
+def test_any_header_makes_a_name(header: str) -> None:
+    name = file_name(header, URL("http://h/"))
+    assert 0 < len(name) <= 255
+    assert name.isprintable()
+    assert not {"/", "\\"} & set(name)
+
+
+@given(BYTES)
+def test_any_header_makes_a_wait_or_none(header: str) -> None:
+    seconds = retry_after(header, now=0.0)
+    assert seconds is None or seconds >= 0
+
+
+@given(st.binary())
+def test_any_body_makes_a_printable_beginning(body: bytes) -> None:
+    text = beginning(body, length=10)
+    assert len(text) <= 10
+    assert text.isprintable()
+
+
+@given(st.text() | st.text(alphabet="0123456789abcdefx.:[]@/\\%").map("http://{}".format))
+def test_any_text_is_taken_or_refused(url: str) -> None:
+    with contextlib.suppress(InvalidRequest, FetchRefused):
+        Gate(OutboundPolicy()).check_url(url, field="f")
+
+
+@given(st.text() | st.text(alphabet="0123456789ax.:[]/"))
+def test_any_entry_is_a_rule_or_a_fault(entry: str) -> None:
+    try:
+        rule = parse_rule(entry)
+    except ValueError:
+        return
+    assert (rule.name is None) != (rule.network is None)
