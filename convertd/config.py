@@ -138,6 +138,16 @@ class Outbound(Section, frozen=True, kw_only=True):
     fetch_time: Annotated[float, seconds("Time for one file to be fetched.")] = 5 * MINUTE
 
 
+class Callbacks(Section, frozen=True, kw_only=True):
+    """Telling of a job's end."""
+
+    timeout: Annotated[float, seconds("Time for one attempt at a callback.")] = 15.0
+    retry_delay: Annotated[
+        float,
+        seconds("Wait before the second attempt at a callback; all later waits grow and shrink with it."),
+    ] = 5.0
+
+
 class Engines(Section, frozen=True, kw_only=True):
     """What converts."""
 
@@ -177,6 +187,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: Sandbox = Sandbox()
     links: Links = Links()
     outbound: Outbound = Outbound()
+    callbacks: Callbacks = Callbacks()
     engines: Engines = Engines()
     log: Log = Log()
 
@@ -211,6 +222,9 @@ def _declared() -> Iterator[Setting]:
 
 SETTINGS: Final[Mapping[str, Setting]] = {setting.key: setting for setting in _declared()}
 SECTIONS: Final = tuple(dict.fromkeys(setting.section for setting in SETTINGS.values() if setting.section))
+
+_OTHERS: Final = frozenset((f"{ENV_PREFIX}LISTEN_SECRET",))
+"""Variables of other commands, which look like mistyped settings."""
 
 _AT_MOST: Final = (
     ("limits.upload", "limits.request"),
@@ -323,7 +337,7 @@ def _from_environ(environ: Mapping[str, str], faults: list[str]) -> Iterator[_Gi
 
 def _looks_mistyped(name: str, known: Iterable[str]) -> bool:
     """Whether a variable outside all sections is meant as a setting: CONVERTD_PROT, but not CONVERTD_URL."""
-    if not name.startswith(ENV_PREFIX):
+    if not name.startswith(ENV_PREFIX) or name in _OTHERS:
         return False
     # Without the prefix, which would make all of them alike.
     words = [setting.removeprefix(ENV_PREFIX) for setting in known]

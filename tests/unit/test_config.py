@@ -114,7 +114,7 @@ def test_foreign_environment_variables_are_left_alone() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("CORPUS", "URL", "KEY", "CONFIG", "SERVICE_HOST", "SERVICE_PORT"),
+        *("CORPUS", "URL", "KEY", "CONFIG", "LISTEN_SECRET", "SERVICE_HOST", "SERVICE_PORT"),
         *("PORT_8080_TCP", "PORT_8080_TCP_ADDR", "PORT_8080_TCP_PORT", "PORT_8080_TCP_PROTO"),
     ],
 )
