@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -17,13 +17,25 @@ from convertd.engines.registry import Registry
 from convertd.jobs.deliveries import DeliveryService
 from convertd.jobs.ledger import Clock
 from convertd.jobs.service import JobService
-from convertd.model.job import Callback
+from convertd.model.callback import CallbackForm
+from convertd.model.formats import FORMATS
+from convertd.model.job import Callback, Job
 from convertd.net.outbound import Gate
 from convertd.storage.base import BlobStore
+from convertd.web.archives import send_archive
+from convertd.web.downloads import send_file
 from convertd.web.problems import Problem
 from convertd.web.rates import RateLimiter
 from convertd.web.server import Route
 from convertd.web.signing import LinkSigner
+
+_ARCHIVE: Final = "archive-"
+"""No output's key begins so."""
+
+
+def archive_key(job_id: str) -> str:
+    """What stands in a link for all outputs of a job as one ZIP, where a blob key stands for one."""
+    return _ARCHIVE + job_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +64,35 @@ class Services:
         """The same for the server under this scheme, host and port."""
         return f"{origin}/download/{self.signer.sign(key, expires_at)}"
 
+    def links_until(self, job: Job) -> int:
+        """When links end that are made now for the job's outputs."""
+        until = int(self.clock() + self.link_seconds)
+        return min(until, int(job.outputs_expire_at)) if job.outputs_expire_at is not None else until
+
+    async def send(self, request: web.Request, key: str) -> web.StreamResponse:
+        """The output with this blob key, as a download; all outputs of a job for :func:`archive_key`.
+
+        Raises :class:`~convertd.errors.NotFound`, :class:`~convertd.errors.NotReady` and
+        :class:`~convertd.errors.Expired`.
+        """
+        if key.startswith(_ARCHIVE):
+            return await self.send_archive(request, key.removeprefix(_ARCHIVE))
+        output = await self.jobs.output(key)
+        return send_file(
+            request,
+            reader=await self.blobs.open(key),
+            sha256=output.sha256,
+            media_type=FORMATS[output.format].media_type,
+            filename=output.name,
+        )
+
+    async def send_archive(
+        self, request: web.Request, job_id: str, *, account: str | None = None
+    ) -> web.StreamResponse:
+        """All outputs of a job as one ZIP; ``account`` ``None`` where a signed link stands for it."""
+        outputs = await self.jobs.outputs(job_id, account=account)
+        return await send_archive(request, blobs=self.blobs, outputs=outputs, filename=f"{job_id}.zip")
+
     async def callback(self, request: web.Request, url: str, secret: str | None, *, field: str) -> Callback:
         """A callback to register with a job, its address checked; ``secret`` ``None``: the account's own.
 
@@ -71,6 +112,8 @@ class Dialect(Protocol):
 
     name: str
     """Kept with each job that came through it."""
+    callback_form: CallbackForm | None
+    """How its jobs are called back; ``None`` where it knows no callbacks."""
 
     def routes(self) -> Sequence[Route]:
         """Every method and path that it answers; no other dialect has any of them."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from convertd.engines.registry import Registry
-from convertd.errors import Conflict, Expired, IdempotencyInFlight, NotFound, QueueFull
+from convertd.errors import Conflict, Expired, IdempotencyInFlight, NotFound, NotReady, QueueFull
 from convertd.jobs.ledger import Ledger
 from convertd.jobs.store import Brief, Cursor, IdempotencyKey, Reservation, Selection
 from convertd.jobs.submission import Submission, plan_task
@@ -92,13 +92,30 @@ class JobService:
         """1 for the job that will be claimed next; ``None`` when it is not queued."""
         return await self._ledger.store.ahead_of(job) + 1 if job.state is State.QUEUED else None
 
+    async def outputs(self, job_id: str, *, account: str | None = None) -> tuple[Artifact, ...]:
+        """All outputs of the account's ended job; of anybody's where a signed link stands for the account.
+
+        Raises :class:`NotFound`, also where it has none, :class:`NotReady` before its end, and
+        :class:`Expired` when the file of one is gone.
+        """
+        job = await self._ledger.store.get(job_id)
+        if job is None or account not in (job.account, None):
+            raise _no_such_job()
+        if not job.state.terminal:
+            raise NotReady("The job has not ended; wait for it.", retry_after=1)
+        if not job.outputs:
+            raise NotFound(f"The job is {job.state.value} and has no outputs.")
+        if any(blob.gone for blob in job.outputs):
+            raise _gone()
+        return job.outputs
+
     async def output(self, key: str) -> Artifact:
         """The output with this key; raises :class:`NotFound`, or :class:`Expired` when its file is gone."""
         found = await self._ledger.store.output(key)
         if found is None:
             raise NotFound("There is no such file.")
         if found.gone:
-            raise Expired("The file was removed after its retention; convert it again.")
+            raise _gone()
         return found
 
     async def cancel(self, account: str, job_id: str) -> Job:
@@ -175,6 +192,10 @@ class JobService:
             fingerprint=fingerprint,
             expires_at=self._ledger.clock() + self._ledger.policy.keep_keys,
         )
+
+
+def _gone() -> Expired:
+    return Expired("The file was removed after its retention; convert it again.")
 
 
 def _no_such_job() -> NotFound:

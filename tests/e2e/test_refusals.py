@@ -57,7 +57,7 @@ async def send_part(api: Api, disposition: str, content: bytes, head: str = "X-N
             "callback_url",
             "not offered",
         ),
-        ({"to": "webp", "archive": "true"}, "invalid_request", "archive", "not offered"),
+        ({"to": "webp", "archive": "perhaps"}, "invalid_request", "archive", "true or false"),
         ({"to": "nonsense"}, "invalid_request", "to", "nonsense"),
         ({}, "invalid_request", "to", "missing"),
         ({"to": "mp3"}, "unsupported_format", None, "mp3"),

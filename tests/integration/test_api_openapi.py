@@ -124,7 +124,9 @@ async def test_formats_fit_and_their_options_are_schemas(api: Api, document: dic
 
 async def test_every_described_parameter_is_read(api: Api, document: dict[str, Any]) -> None:
     """A wrong value of each is refused by name, so none is read and then ignored."""
-    wrong = {"operation": "x", "source": "x", "min_fidelity": "x", "options": "x", "metadata": "x", "to": "x"}
+    wrong = dict.fromkeys(
+        ("operation", "source", "min_fidelity", "options", "metadata", "to", "archive"), "x"
+    )
     references = [
         item["$ref"].rpartition("/")[2] for item in document["paths"]["/jobs"]["post"]["parameters"]
     ]

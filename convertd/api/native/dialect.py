@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from convertd.api.dialect import Services
+from convertd.api.native.callback import NativeForm
+from convertd.api.native.deliveries import DeliveryHandlers
 from convertd.api.native.jobs import JobHandlers
 from convertd.api.native.system import Readiness, SystemHandlers
+from convertd.model.callback import CallbackForm
 from convertd.web.problems import Problem, problem_response
 from convertd.web.server import Route
 
@@ -20,18 +23,24 @@ class NativeDialect:
 
     def __init__(self, services: Services, *, version: str, readiness: Readiness) -> None:
         """``readiness`` is asked at every ``/readyz``."""
+        self.callback_form: CallbackForm | None = NativeForm(services, version=version)
         self._jobs = JobHandlers(services, dialect=self.name)
+        self._deliveries = DeliveryHandlers(services)
         self._system = SystemHandlers(services, version=version, readiness=readiness)
 
     def routes(self) -> Sequence[Route]:
-        jobs, system = self._jobs, self._system
+        jobs, deliveries, system = self._jobs, self._deliveries, self._system
         return (
             Route(method="POST", path="/jobs", handler=jobs.create, accepts_work=True),
             Route(method="PUT", path="/jobs", handler=jobs.create, accepts_work=True),
             Route(method="GET", path="/jobs", handler=jobs.list),
             Route(method="GET", path="/jobs/{id}", handler=jobs.show),
             Route(method="DELETE", path="/jobs/{id}", handler=jobs.cancel),
+            Route(method="GET", path="/jobs/{id}/archive", handler=jobs.archive),
+            Route(method="HEAD", path="/jobs/{id}/archive", handler=jobs.archive),
             Route(method="POST", path="/jobs/{id}/retry", handler=jobs.retry, accepts_work=True),
+            Route(method="GET", path="/jobs/{id}/deliveries", handler=deliveries.list),
+            Route(method="POST", path="/deliveries/{id}/redeliver", handler=deliveries.redeliver),
             Route(method="POST", path="/convert", handler=jobs.convert, accepts_work=True),
             Route(method="PUT", path="/convert", handler=jobs.convert, accepts_work=True),
             Route(method="GET", path="/download/{token}", handler=system.download, public=True),

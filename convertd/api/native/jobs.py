@@ -16,10 +16,8 @@ from convertd.api.native.views import job_view
 from convertd.api.reception import Desk, Order
 from convertd.errors import Conflict, InvalidRequest, from_code
 from convertd.jobs.store import Cursor, Selection
-from convertd.model.formats import FORMATS
 from convertd.model.job import Job, State
 from convertd.web.conditional import client_holds
-from convertd.web.downloads import send_file
 from convertd.web.idempotency import key_of
 from convertd.web.replies import json_response
 from convertd.web.server import ACCOUNT
@@ -64,14 +62,7 @@ class JobHandlers:
             )
         if job.state is not State.SUCCEEDED or len(job.outputs) != 1:
             return await self._created(request, job, status=202, replayed=replayed, waited=wait)
-        output = await self._jobs.output(job.outputs[0].key)
-        response = send_file(
-            request,
-            reader=await self._services.blobs.open(output.key),
-            sha256=output.sha256,
-            media_type=FORMATS[output.format].media_type,
-            filename=output.name,
-        )
+        response = await self._services.send(request, job.outputs[0].key)
         response.headers.update(self._creation_headers(request, job, replayed=replayed))
         return response
 
@@ -118,6 +109,11 @@ class JobHandlers:
         job = await self._jobs.retry(request[ACCOUNT], request.match_info["id"])
         return await self._created(request, job, status=202)
 
+    async def archive(self, request: web.Request) -> web.StreamResponse:
+        """GET, HEAD /jobs/{id}/archive: all outputs as one ZIP."""
+        requests.check_parameters(request)
+        return await self._services.send_archive(request, request.match_info["id"], account=request[ACCOUNT])
+
     # Submitting
 
     async def _submit(self, request: web.Request, *, single: bool = False) -> tuple[Job, bool]:
@@ -138,6 +134,7 @@ class JobHandlers:
                 inputs=desk.artifacts(wanted.source),
                 tasks=wanted.tasks(len(desk.files), services.max_tasks, gathered=gathered),
                 metadata=wanted.metadata,
+                extras={"archive": True} if wanted.archive else {},
             )
             return await desk.submit(order), False
 

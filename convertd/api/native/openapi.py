@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from convertd.engines.base import Fidelity
+from convertd.model.callback import DeliveryState, Event
 from convertd.model.job import State
 from convertd.web.problems import STATUS
 
@@ -100,12 +101,32 @@ def _paths() -> dict[str, Any]:
                 parameters=job_id,
             ),
         },
+        "/jobs/{id}/archive": {
+            "get": _archive("getArchive", "All outputs as one ZIP", job_id),
+            "head": _archive("headArchive", "Size of the ZIP of all outputs", job_id),
+        },
         "/jobs/{id}/retry": {
             "post": _operation(
                 "retryJob",
                 "Run a failed or cancelled job again from its stored inputs",
                 {"202": _json_of(job, "Queued again.")},
                 parameters=job_id,
+            ),
+        },
+        "/jobs/{id}/deliveries": {
+            "get": _operation(
+                "listDeliveries",
+                "What was sent to the job's callback, attempt by attempt",
+                {"200": _json_of(_ref("schemas", "Deliveries"), "Oldest first.")},
+                parameters=job_id,
+            ),
+        },
+        "/deliveries/{id}/redeliver": {
+            "post": _operation(
+                "redeliver",
+                "Send a callback again, under the same id",
+                {"202": _json_of(_ref("schemas", "Delivery"), "Due at once.")},
+                parameters=_params("DeliveryId"),
             ),
         },
         "/convert": {
@@ -164,6 +185,7 @@ def _request_parameters() -> list[dict[str, str]]:
         "Filename",
         "Options",
         "Metadata",
+        "Archive",
         "IdempotencyKey",
         "Prefer",
     )
@@ -193,6 +215,11 @@ def _download(name: str, summary: str) -> dict[str, Any]:
     )
 
 
+def _archive(name: str, summary: str, parameters: list[dict[str, str]]) -> dict[str, Any]:
+    whole = {"description": "The whole archive.", "content": {"application/zip": {"schema": {}}}}
+    return _operation(name, summary, {"200": whole}, parameters=parameters)
+
+
 def _facts(name: str, summary: str) -> dict[str, Any]:
     return _operation(name, summary, {"200": _json_of({"type": "object"}, summary + ".")})
 
@@ -207,6 +234,7 @@ def _parameters() -> dict[str, Any]:
     fidelities = [fidelity.value for fidelity in Fidelity]
     return {
         "JobId": _parameter("id", "path", text, "The job's id."),
+        "DeliveryId": _parameter("id", "path", text, "The delivery's id."),
         "Token": _parameter("token", "path", text, "From a job's output url."),
         "To": _parameter("to", "query", {"type": "array", "items": text}, "Target format, once or more."),
         "Operation": _parameter("operation", "query", text, "What to do; default convert."),
@@ -223,6 +251,9 @@ def _parameters() -> dict[str, Any]:
             "JSON object of options; each option may be a parameter of its own too. GET /formats lists them.",
         ),
         "Metadata": _parameter("metadata", "query", text, "JSON object that the job echoes."),
+        "Archive": _parameter(
+            "archive", "query", {"type": "boolean", "default": False}, "Offer one ZIP of all outputs, too."
+        ),
         "IdempotencyKey": _parameter(
             "Idempotency-Key",
             "header",
@@ -284,8 +315,9 @@ def _schemas() -> dict[str, Any]:
                 "counts": {"type": "object", "additionalProperties": whole},
                 "error": error,
                 "links": {"type": "object", "additionalProperties": text},
+                "archive_url": {"type": "string", "format": "uri"},
             },
-            optional=("queue_position",),
+            optional=("queue_position", "archive_url"),
         ),
         "JobPage": _object(
             {"jobs": {"type": "array", "items": _ref("schemas", "Job")}, "next_cursor": _nullable("string")}
@@ -317,6 +349,28 @@ def _schemas() -> dict[str, Any]:
                 "notes": {"type": "array", "items": text},
             }
         ),
+        "Deliveries": _object({"deliveries": {"type": "array", "items": _ref("schemas", "Delivery")}}),
+        "Delivery": _object(
+            {
+                "id": text,
+                "event": {"type": "string", "enum": [event.value for event in Event]},
+                "job": _nullable("string"),
+                "url": {"type": "string", "format": "uri"},
+                "status": {"type": "string", "enum": [state.value for state in DeliveryState]},
+                "created_at": {"type": "string", "format": "date-time"},
+                "next_at": moment,
+                "attempts": {"type": "array", "items": _ref("schemas", "Attempt")},
+            }
+        ),
+        "Attempt": _object(
+            {
+                "at": {"type": "string", "format": "date-time"},
+                "seconds": {"type": "number", "minimum": 0},
+                "status": _nullable("integer"),
+                "error": _nullable("string"),
+                "body": text,
+            }
+        ),
         "Failure": _object({"code": {"type": "string", "enum": sorted(STATUS)}, "message": text}),
         "Problem": _object(
             {
@@ -342,6 +396,7 @@ def _schemas() -> dict[str, Any]:
                 "source": text,
                 "min_fidelity": text,
                 "metadata": text,
+                "archive": text,
             },
             "required": ["file"],
             "additionalProperties": True,

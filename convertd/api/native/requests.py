@@ -28,9 +28,8 @@ _METADATA_BYTES: Final = 8 * 1024
 _LATER: Final = {
     "callback_url": "Callbacks are not offered yet; poll the job, or wait with 'Prefer: wait=N'.",
     "callback_secret": "Callbacks are not offered yet; poll the job, or wait with 'Prefer: wait=N'.",
-    "archive": "One archive of all outputs is not offered yet; download the outputs one by one.",
 }
-_ONCE: Final = ("operation", "source", "min_fidelity", "metadata", "options", "filename")
+_ONCE: Final = ("operation", "source", "min_fidelity", "metadata", "options", "filename", "archive")
 
 Fields = Sequence[tuple[str, Any]]
 """The request's fields in order: texts of a form or query, values of any type from JSON."""
@@ -46,6 +45,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any]
     metadata: dict[str, Any]
     source_urls: tuple[str, ...]
+    archive: bool
+    """Whether all outputs are offered as one ZIP, too."""
 
     def tasks(self, files: int, most: int, *, gathered: bool) -> tuple[TaskRequest, ...]:
         """Every file times every target, or all files together to every target."""
@@ -94,6 +95,7 @@ def read_fields(registry: Registry, fields: Fields) -> Wanted:
         options=options,
         metadata=_object(single, "metadata", _METADATA_BYTES),
         source_urls=_source_urls(value for name, value in fields if name == _URL_FIELD),
+        archive=_flag(single, "archive"),
     )
 
 
@@ -113,6 +115,17 @@ def _text(single: dict[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise InvalidRequest(f"{name!r} takes text.", field=name)
     return value or None
+
+
+_FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
+
+
+def _flag(single: dict[str, Any], name: str) -> bool:
+    value = single.get(name, False)
+    known = value if isinstance(value, bool) else _FLAGS.get(value.lower() if isinstance(value, str) else "?")
+    if known is None:
+        raise InvalidRequest(f"{name!r} is true or false.", field=name)
+    return known
 
 
 def _targets(values: Iterable[Any]) -> tuple[str | None, ...]:

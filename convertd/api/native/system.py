@@ -13,8 +13,7 @@ from convertd.api.native.capabilities import formats_document
 from convertd.api.native.openapi import openapi_document
 from convertd.api.native.requests import check_parameters
 from convertd.errors import Unavailable
-from convertd.model.formats import FORMATS, known_format
-from convertd.web.downloads import send_file
+from convertd.model.formats import known_format
 from convertd.web.replies import json_response
 
 Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
@@ -31,17 +30,10 @@ class SystemHandlers:
         self._openapi = msgspec.json.encode(openapi_document(version))
 
     async def download(self, request: web.Request) -> web.StreamResponse:
-        """GET, HEAD /download/{token}: an output, by signed link, without a key."""
+        """GET, HEAD /download/{token}: an output, or all of a job, by signed link, without a key."""
         services = self._services
         key = services.signer.verify(request.match_info["token"], services.clock())
-        output = await services.jobs.output(key)
-        return send_file(
-            request,
-            reader=await services.blobs.open(key),
-            sha256=output.sha256,
-            media_type=FORMATS[output.format].media_type,
-            filename=output.name,
-        )
+        return await services.send(request, key)
 
     async def formats(self, request: web.Request) -> web.Response:
         """GET /formats, narrowed by ``operation``, ``source`` and ``target``."""

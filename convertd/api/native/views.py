@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from convertd.api.dialect import archive_key
 from convertd.model.formats import FORMATS
 from convertd.model.job import Artifact, Failure, Job, State
 
@@ -47,7 +48,18 @@ def job_view(
         "error": _error(job.error),
         "links": _links(job, origin),
     }
+    if job.extras.get("archive") and _has_archive(job):
+        view["archive_url"] = link(archive_key(job.id), _until(job, links_until))
     return view
+
+
+def _has_archive(job: Job) -> bool:
+    return job.state.terminal and bool(job.outputs) and not any(blob.gone for blob in job.outputs)
+
+
+def _until(job: Job, links_until: int) -> int:
+    """When a link ends: not after the file."""
+    return min(links_until, int(job.outputs_expire_at)) if job.outputs_expire_at else links_until
 
 
 def _percent(progress: float) -> float:
@@ -96,7 +108,7 @@ def _task(job: Job, index: int) -> dict[str, Any]:
 
 
 def _output(job: Job, blob: Artifact, link: LinkMaker, links_until: int) -> dict[str, Any]:
-    until = min(links_until, int(job.outputs_expire_at)) if job.outputs_expire_at else links_until
+    until = _until(job, links_until)
     view = {
         "task": blob.task,
         **_file(blob),
@@ -112,6 +124,8 @@ def _links(job: Job, origin: str) -> dict[str, str]:
     links = {"self": self_link}
     if not job.state.terminal:
         links["cancel"] = self_link
+    if _has_archive(job):
+        links["archive"] = f"{self_link}/archive"
     if job.state in (State.FAILED, State.CANCELLED):
         links["retry"] = f"{self_link}/retry"
     return links

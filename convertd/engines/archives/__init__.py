@@ -72,9 +72,7 @@ ENGINE = Engine(
     name="archives",
     title="Python's archive modules",
     capabilities=_capabilities(),
-    internal=tuple(
-        Capability(operation=UNPACK, source=source, target=ANY, options=Unpack) for source in CONTAINERS
-    ),
+    internal=(Capability(operation=UNPACK, source="zip", target=ANY, options=Unpack),),
     probe=_probe,
     run=_run,
     preload=("convertd.engines.archives.work",),
