@@ -58,7 +58,7 @@ def plan_task(registry: Registry, inputs: Sequence[Artifact], request: TaskReque
     check_operation(registry, request.operation)
     sources = [inputs[number].format for number in request.inputs]
     source = sources[0]
-    target = _target(registry, request, source)
+    target = target_of(registry, request, source)
     plan = registry.plan(request.operation, source, target, min_fidelity=request.min_fidelity)
     _check_gathered(registry, plan.steps[0].capability, sources)
     plan.parse_options(request.options)
@@ -85,7 +85,8 @@ def _check_gathered(registry: Registry, capability: Capability, sources: Sequenc
         registry.plan(capability.operation, source, capability.target)
 
 
-def _target(registry: Registry, request: TaskRequest, source: str) -> str:
+def target_of(registry: Registry, request: TaskRequest, source: str) -> str:
+    """The target format that the request names, or its operation's default for the source."""
     if request.target is not None:
         return known_format(request.target, field="to").name
     default = DEFAULT_TARGETS.get(request.operation)
