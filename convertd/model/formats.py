@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from convertd.errors import FileInvalid, InvalidRequest, UnsupportedFormat
-from convertd.model.sniffing import HEAD_BYTES, TEXT, sniff
+from convertd.model.sniffing import COMPOUND, ENCRYPTED, HEAD_BYTES, TEXT, sniff
 
 __all__ = [
     "COMPRESSORS",
@@ -102,18 +102,29 @@ FORMATS: Final = _table(
         ("wma", "audio/x-ms-wma", "wma", _S, ""),
         ("amr", "audio/amr", "amr", _S, ""),
         ("pdf", "application/pdf", "pdf", _D, ""),
-        ("docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx", _D, ""),
-        ("doc", "application/msword", "doc", _D, ""),
-        ("odt", "application/vnd.oasis.opendocument.text", "odt", _D, ""),
+        (
+            *("docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+            *("docx docm dotx dotm", _D, ""),
+        ),
+        ("doc", "application/msword", "doc dot", _D, ""),
+        ("odt", "application/vnd.oasis.opendocument.text", "odt ott", _D, ""),
         ("rtf", "application/rtf", "rtf", _D, ""),
+        ("wpd", "application/vnd.wordperfect", "wpd", _D, "wordperfect"),
         ("epub", "application/epub+zip", "epub", _D, ""),
         ("html", "text/html", "html htm xhtml", _D, ""),
-        ("pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation", "pptx", _O, ""),
-        ("ppt", "application/vnd.ms-powerpoint", "ppt", _O, ""),
-        ("odp", "application/vnd.oasis.opendocument.presentation", "odp", _O, ""),
-        ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx", _X, ""),
-        ("xls", "application/vnd.ms-excel", "xls", _X, ""),
-        ("ods", "application/vnd.oasis.opendocument.spreadsheet", "ods", _X, ""),
+        (
+            *("pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
+            *("pptx ppsx pptm ppsm potx potm", _O, ""),
+        ),
+        ("ppt", "application/vnd.ms-powerpoint", "ppt pps pot", _O, ""),
+        ("odp", "application/vnd.oasis.opendocument.presentation", "odp otp", _O, ""),
+        (
+            *("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+            *("xlsx xlsm xltx xltm", _X, ""),
+        ),
+        ("xlsb", "application/vnd.ms-excel.sheet.binary.macroenabled.12", "xlsb", _X, ""),
+        ("xls", "application/vnd.ms-excel", "xls xlt", _X, ""),
+        ("ods", "application/vnd.oasis.opendocument.spreadsheet", "ods ots", _X, ""),
         ("csv", "text/csv", "csv", _X, ""),
         ("txt", "text/plain; charset=utf-8", "txt text log", _T, "text"),
         ("json", "application/json", "json", _T, ""),
@@ -144,8 +155,8 @@ _WITHOUT_MAGIC: Final = frozenset(("tga",))
 """Binary formats that content cannot prove: the name is believed where content says nothing."""
 
 _AMBIGUOUS: Final[Mapping[str, frozenset[str]]] = {
-    "doc": frozenset(("xls", "ppt")),
-    "zip": frozenset(("docx", "pptx", "xlsx", "odt", "odp", "ods", "epub")),
+    "zip": frozenset(("docx", "pptx", "xlsx", "xlsb", "odt", "odp", "ods", "epub")),
+    "xlsx": frozenset(("xlsb",)),
     "mp4": frozenset(("m4v", "m4a", "mov", "3gp")),
     "ogg": frozenset(("ogv", "opus")),
     "wmv": frozenset(("wma",)),
@@ -153,6 +164,12 @@ _AMBIGUOUS: Final[Mapping[str, frozenset[str]]] = {
     "gz": frozenset(("tgz",)),
 }
 """Containers whose magic bytes several formats share: among these, the name may say which."""
+
+_COMPOUNDS: Final[Mapping[str, frozenset[str]]] = {
+    COMPOUND: frozenset(("doc", "ppt", "xls")),
+    ENCRYPTED: frozenset(("docx", "pptx", "xlsx", "xlsb")),
+}
+"""What a compound file may be of which content does not say it."""
 
 
 def find_format(word: str) -> Format | None:
@@ -195,8 +212,8 @@ def identify(name: str, head: bytes, *, source: str | None = None) -> Format:
 
     ``source`` (a format word from the client) overrides name and content. Content decides over the name
     within a family (a JPEG named .png is a JPEG); across families, or where a name promises magic bytes that
-    are not there, the disagreement is an :class:`UnsupportedFormat` that says both. An empty file is
-    :class:`FileInvalid`.
+    are not there, the disagreement is an :class:`UnsupportedFormat` that says both. An empty file, and an
+    encrypted one whose name does not tell its format, is :class:`FileInvalid`.
     """
     if not head:
         raise FileInvalid(f"{_quoted(name)} is empty: there is nothing to convert.")
@@ -208,6 +225,8 @@ def identify(name: str, head: bytes, *, source: str | None = None) -> Format:
         return _unrecognised(name, claimed)
     if found == TEXT:
         return _textual(name, claimed)
+    if found in _COMPOUNDS:
+        return _compound(name, claimed, found)
     actual = FORMATS[found]
     if claimed is None or claimed is actual:
         return actual
@@ -247,6 +266,15 @@ def _textual(name: str, claimed: Format | None) -> Format:
     if claimed.name in _TEXTUAL:
         return claimed
     raise UnsupportedFormat(f"{_quoted(name)} is named as {claimed.name} but its content is plain text.")
+
+
+def _compound(name: str, claimed: Format | None, found: str) -> Format:
+    """What can only be believed of the name."""
+    if claimed is not None and claimed.name in _COMPOUNDS[found]:
+        return claimed
+    if found == ENCRYPTED:
+        raise FileInvalid(f"{_quoted(name)} is protected by a password; send it unprotected.")
+    return _unrecognised(name, claimed)
 
 
 def _quoted(name: str) -> str:

@@ -1,7 +1,7 @@
 """Magic bytes: what the first bytes of a file prove about it.
 
 Sources: the formats' own specifications and the freedesktop.org shared MIME database. Only names of
-:data:`convertd.model.formats.FORMATS` and :data:`TEXT` are returned.
+:data:`convertd.model.formats.FORMATS`, :data:`TEXT`, :data:`COMPOUND` and :data:`ENCRYPTED` are returned.
 """
 
 from __future__ import annotations
@@ -11,11 +11,19 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from convertd.model import compound
+
 HEAD_BYTES: Final = 64 * 1024
 """How much of a file's start :func:`sniff` wants to see."""
 
 TEXT: Final = "text"
 """Returned for text in UTF-8 or UTF-16 that is nothing more special."""
+
+COMPOUND: Final = "compound"
+"""Returned for a compound file of which the head does not show what it holds."""
+
+ENCRYPTED: Final = "encrypted"
+"""Returned for an encrypted docx, pptx or xlsx: which of them, only its password tells."""
 
 _PREFIXES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -36,8 +44,8 @@ _PREFIXES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"#!AMR", "amr"),
     (b"\x00\x00\x01\xba", "mpg"),
     (b"\x00\x00\x01\xb3", "mpg"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "doc"),
     (b"{\\rtf", "rtf"),
+    (b"\xffWPC", "wpd"),
     (b"\x1f\x8b\x08", "gz"),
     (b"\xfd7zXZ\x00", "xz"),
     (b"7z\xbc\xaf\x27\x1c", "7z"),
@@ -64,14 +72,28 @@ _ZIP_MEMBERS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"mimetypeapplication/vnd.oasis.opendocument.text", "odt"),
     (b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "ods"),
     (b"mimetypeapplication/vnd.oasis.opendocument.presentation", "odp"),
+    (b"xl/workbook.bin", "xlsb"),
     (b"word/", "docx"),
     (b"xl/", "xlsx"),
     (b"ppt/", "pptx"),
 )
 
+_STREAMS: Final[tuple[tuple[str, str], ...]] = (
+    ("EncryptedPackage", ENCRYPTED),
+    ("WordDocument", "doc"),
+    ("PowerPoint Document", "ppt"),
+    ("Workbook", "xls"),
+    ("Book", "xls"),
+)
+_FIRST_SECTORS: Final[tuple[tuple[bytes, str], ...]] = (
+    (b"\xec\xa5", "doc"),
+    (b"\x09\x08\x10\x00\x00\x06", "xls"),
+)
+"""How the main streams of Word and Excel begin, which often lie first in the file."""
+
 
 def sniff(head: bytes) -> str | None:
-    """Name of the format that ``head`` proves, :data:`TEXT`, or ``None`` if it proves nothing."""
+    """Name of the format that ``head`` proves, one of the words above, or ``None`` if it proves nothing."""
     for prefix, name in _PREFIXES:
         if head.startswith(prefix):
             return name
@@ -167,6 +189,14 @@ def _zip(head: bytes) -> str | None:
     return "zip"
 
 
+def _compound(head: bytes) -> str | None:
+    if not head.startswith(compound.MAGIC):
+        return None
+    names = compound.stream_names(head)
+    found = next((fmt for stream, fmt in _STREAMS if stream in names), None)
+    return found or next((fmt for magic, fmt in _FIRST_SECTORS if head[512:].startswith(magic)), COMPOUND)
+
+
 def _bitmap(head: bytes) -> str | None:
     """BMP has two letters of magic: its info header's size (12 to 124 in practice) must fit as well."""
     if head.startswith(b"BM") and len(head) >= 26:
@@ -212,6 +242,6 @@ def _text(head: bytes) -> str | None:
 
 
 _TESTS: Final[tuple[Callable[[bytes], str | None], ...]] = (
-    _tar, _bzip2, _riff, _iso_media, _matroska, _ogg, _asf, _zip, _pdf, _mpeg_audio, _transport_stream,
-    _bitmap, _icon, _netpbm, _targa, _text,
+    _tar, _bzip2, _riff, _iso_media, _matroska, _ogg, _asf, _zip, _compound, _pdf, _mpeg_audio,
+    _transport_stream, _bitmap, _icon, _netpbm, _targa, _text,
 )  # fmt: skip

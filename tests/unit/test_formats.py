@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from convertd.errors import FileInvalid, InvalidRequest, UnsupportedFormat
 from convertd.model.formats import FORMATS, find_format, identify, known_format
-from convertd.model.sniffing import TEXT, sniff
+from convertd.model.sniffing import COMPOUND, TEXT, sniff
+from tests.support.compound import compound
 
 
 def box(brand: bytes, *compatible: bytes) -> bytes:
@@ -29,7 +30,8 @@ def zip_head(first: bytes, data: bytes = b"", *names: bytes) -> bytes:
 
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + bytes(20)
-OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500)
+UNDECIDED = compound("WordDocument", gap=200)[:65536]
+PROTECTED = compound("EncryptionInfo", "EncryptedPackage")
 OFFICE = b"[Content_Types].xml"
 ODF = b"application/vnd.oasis.opendocument."
 
@@ -73,16 +75,18 @@ MAGIC: dict[str, bytes] = {
     "amr": b"#!AMR\n",
     "pdf": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
     "docx": zip_head(OFFICE, b"", b"_rels/.rels", b"word/document.xml"),
-    "doc": OLE,
+    "doc": compound("1Table", "\x01CompObj", "Data", "WordDocument", inside=("Workbook",)),
     "odt": zip_head(b"mimetype", ODF + b"text"),
     "rtf": b"{\\rtf1\\ansi",
+    "wpd": b"\xffWPC\x10\x00",
     "epub": zip_head(b"mimetype", b"application/epub+zip"),
     "html": b"<!DOCTYPE html>\n<html></html>",
     "pptx": zip_head(OFFICE, b"", b"ppt/presentation.xml"),
-    "ppt": OLE,
+    "ppt": compound("Current User", "PowerPoint Document"),
     "odp": zip_head(b"mimetype", ODF + b"presentation"),
     "xlsx": zip_head(OFFICE, b"", b"xl/workbook.xml"),
-    "xls": OLE,
+    "xls": compound("Workbook", inside=("WordDocument",)),
+    "xlsb": zip_head(OFFICE, b"", b"xl/workbook.bin"),
     "ods": zip_head(b"mimetype", ODF + b"spreadsheet"),
     "csv": b"a,b\n1,2\n",
     "txt": "Grüße\n".encode(),
@@ -101,8 +105,6 @@ MAGIC: dict[str, bytes] = {
 """The start of a file of each format."""
 
 SEEN_AS_OTHERS = {
-    "ppt": "doc",
-    "xls": "doc",
     "csv": "txt",
     "json": "txt",
     "xml": "txt",
@@ -196,9 +198,7 @@ def test_the_client_may_say_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("file", "content", "expected"),
     [
-        ("a.xls", "doc", "xls"),
-        ("a.ppt", "doc", "ppt"),
-        ("a.doc", "doc", "doc"),
+        ("a.xlsb", "xlsx", "xlsb"),
         ("film.mov", "mp4", "mov"),
         ("film.m4v", "mp4", "m4v"),
         ("song.m4a", "mp4", "m4a"),
@@ -244,6 +244,44 @@ def test_the_name_tells_formats_of_one_container_apart(file: str, content: str, 
 )
 def test_other_ways_in_which_formats_begin(head: bytes, expected: str) -> None:
     assert sniff(head) == expected
+
+
+# Compound files
+
+
+@pytest.mark.parametrize("name", ["doc", "xls", "ppt"])
+def test_a_compound_file_whose_content_lies_too_far_is_what_its_name_says(name: str) -> None:
+    assert sniff(UNDECIDED) == COMPOUND
+    assert identify(f"a.{name}", UNDECIDED).name == name
+
+
+@pytest.mark.parametrize("name", ["setup.msi", "picture.png", "a.docx", "upload"])
+def test_a_compound_file_that_nothing_tells_is_refused(name: str) -> None:
+    with pytest.raises(UnsupportedFormat):
+        identify(name, UNDECIDED)
+
+
+@pytest.mark.parametrize(("start", "name"), [(b"\xec\xa5\xc1\x00", "doc"), (MAGIC["doc"][:0], None)])
+def test_the_first_sector_may_tell(start: bytes, name: str | None) -> None:
+    head = UNDECIDED[:512] + start + UNDECIDED[512 + len(start) :]
+    assert sniff(head) == (name or COMPOUND)
+
+
+@pytest.mark.parametrize("name", ["docx", "xlsx", "pptx"])
+def test_an_encrypted_office_file_is_what_its_name_says(name: str) -> None:
+    assert identify(f"a.{name}", PROTECTED).name == name
+
+
+@pytest.mark.parametrize("name", ["upload", "a.doc", "a.pdf"])
+def test_an_encrypted_office_file_without_that_name_is_protected(name: str) -> None:
+    with pytest.raises(FileInvalid, match="password"):
+        identify(name, PROTECTED)
+
+
+@given(st.binary(max_size=600), st.integers(0, 2000), st.integers(0, 2000))
+def test_a_compound_file_in_any_state_is_judged(junk: bytes, at: int, end: int) -> None:
+    whole = MAGIC["doc"]
+    assert sniff((whole[:at] + junk + whole[at:])[: max(end, 8)]) in (None, *FORMATS, COMPOUND, TEXT)
 
 
 # Text
@@ -296,7 +334,7 @@ def test_no_content_makes_it_stumble(head: bytes, name: str) -> None:
 
 @given(st.sampled_from(sorted(MAGIC)), st.integers(1, 60))
 def test_no_cut_makes_it_stumble(name: str, length: int) -> None:
-    assert sniff(MAGIC[name][:length]) in {None, TEXT, *FORMATS}
+    assert sniff(MAGIC[name][:length]) in {None, TEXT, COMPOUND, *FORMATS}
 
 
 # Words for formats
