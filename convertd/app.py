@@ -16,10 +16,11 @@ from pathlib import Path
 
 from aiohttp import web
 
-import convertd
 from convertd.api.dialect import Dialect, Services
-from convertd.api.native import NativeDialect
+from convertd.api.dialects import dialects_of
 from convertd.api.reception import Reception
+from convertd.api.unpacking import Unpacker
+from convertd.callbacks.dispatcher import Dispatcher
 from convertd.config import Config
 from convertd.engines.base import Limits
 from convertd.engines.registry import Registry, discover
@@ -53,6 +54,10 @@ log = logging.getLogger(__name__)
 
 RESCUE_SECONDS = 5.0
 """How often lapsed leases and deadlines are looked for."""
+CALLBACK_GRACE = 5.0
+"""Seconds that a stop leaves to callbacks under way; they are sent again after the next start."""
+USUAL_RETRY_DELAY = 5.0
+"""``callbacks.retry_delay`` at which callbacks keep the waits that are written down."""
 MINIMUM_FREE_BYTES = 64 * 1024**2
 """Below this the server is not ready."""
 
@@ -210,9 +215,7 @@ async def _open_doors(
     """Listen, then begin to work; the port. Undone in the order of a graceful stop."""
     rates = RateLimiter(config.limits.rate, time.time)
     services = _services(config, house, rates)
-    dialects: list[Dialect] = [
-        NativeDialect(services, version=convertd.__version__, readiness=_readiness(house))
-    ]
+    dialects = dialects_of(services, _readiness(house))
     authenticator = Authenticator(keyring, loopback=loopback)
     server = Server(
         routes=[route for dialect in dialects for route in dialect.routes()],
@@ -226,6 +229,9 @@ async def _open_doors(
     housekeeping = Housekeeping(_duties(house.upkeep, config), clock=time.time)
     housekeeping.start()
     stack.push_async_callback(housekeeping.stop)
+    dispatcher = _dispatcher(config, house, services.deliveries, dialects)
+    dispatcher.start()
+    stack.push_async_callback(dispatcher.stop, CALLBACK_GRACE)
     house.pool.start()
     stack.push_async_callback(house.pool.stop, config.jobs.grace)
     stack.callback(server.drain)
@@ -235,11 +241,12 @@ async def _open_doors(
 def _services(config: Config, house: _House, rates: RateLimiter) -> Services:
     secrets = config.links.secrets or (_own_secret(config.data_dir.absolute()),)
     jobs = JobService(house.ledger, house.registry)
+    settings = _executor_settings(config)
     reception = Reception(
         jobs=jobs,
         intake=Intake(house.blobs, _upload_limits(config)),
         gate=house.gate,
-        unpacker=None,  # type: ignore[arg-type]
+        unpacker=Unpacker(house.blobs, house.sandbox, limits=settings.limits, budget=settings.budget),
     )
     return Services(
         jobs=jobs,
@@ -254,6 +261,22 @@ def _services(config: Config, house: _House, rates: RateLimiter) -> Services:
         base_url=config.links.base_url.rstrip("/"),
         link_seconds=config.retention.links,
         max_tasks=config.limits.tasks,
+    )
+
+
+def _dispatcher(
+    config: Config, house: _House, deliveries: DeliveryService, dialects: list[Dialect]
+) -> Dispatcher:
+    return Dispatcher(
+        store=house.store,
+        gate=house.gate,
+        forms={each.name: each.callback_form for each in dialects if each.callback_form is not None},
+        secrets=deliveries.secrets_for,
+        wake=house.ledger.deliveries,
+        clock=time.time,
+        jitter=random.random,
+        timeout=config.callbacks.timeout,
+        pace=config.callbacks.retry_delay / USUAL_RETRY_DELAY,
     )
 
 

@@ -9,24 +9,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from convertd.errors import FileInvalid
+from convertd.api.unpacking import Unpacker
+from convertd.errors import Conflict, FileInvalid, Timeout, from_code
 from convertd.jobs.service import JobService
 from convertd.jobs.submission import Submission, TaskRequest
 from convertd.model.ids import new_job_id
-from convertd.model.job import Artifact, Callback, Job
+from convertd.model.job import Artifact, Callback, Job, State
 from convertd.model.sniffing import sniff
 from convertd.net.outbound import Gate
 from convertd.web.idempotency import Hold, fingerprint, held_key
 from convertd.web.server import ACCOUNT
 from convertd.web.uploads import Intake, Received, Upload
-
-if TYPE_CHECKING:
-    from convertd.api.unpacking import Unpacker
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +69,23 @@ class Reception:
         scoped = f"{dialect}:{key}" if key is not None else None
         seconds = self.intake.limits.seconds
         return held_key(self.jobs, request[ACCOUNT], scoped, upload_seconds=seconds)
+
+    async def succeeded(self, job: Job, *, within: float) -> Job:
+        """The job once it has succeeded, for those who wait for the result in one request.
+
+        Raises what it failed with, and :class:`~convertd.errors.Timeout`, with the job cancelled, when it has
+        not ended ``within`` so many seconds.
+        """
+        job = await self.jobs.wait_terminal(job, within)
+        if not job.state.terminal:
+            with contextlib.suppress(Conflict):  # it has ended just now
+                await self.jobs.cancel(job.account, job.id)
+            raise Timeout(f"The conversion took longer than {within:g} seconds; submit it as a job.")
+        if job.error is not None:
+            raise from_code(job.error.code, job.error.message)
+        if job.state is State.CANCELLED:
+            raise Conflict("The job was cancelled before it had a result.")
+        return job
 
 
 class Desk:

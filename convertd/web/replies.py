@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 from aiohttp import web
 
 
-def json_response(document: object) -> web.Response:
-    """The document as JSON, with status 200."""
-    return web.Response(body=msgspec.json.encode(document), content_type="application/json")
+def json_response(
+    document: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """The document as JSON."""
+    return web.Response(
+        status=status, body=msgspec.json.encode(document), content_type="application/json", headers=headers
+    )

@@ -7,11 +7,13 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
-from convertd.api.native.dialect import NativeDialect
+from convertd.api.dialects import dialects_of
 from convertd.config import settings_table
 from convertd.errors import BY_CODE
-from convertd.web.problems import STATUS
+from convertd.web.problems import STATUS, Problem
 
 README = Path(__file__).parents[2] / "README.md"
 ROUTE = re.compile(r"\b(GET|HEAD|POST|PUT|PATCH|DELETE) (/[^`\s]*)")
@@ -39,10 +41,12 @@ def table(first_heading: str) -> list[Row]:
     return rows[1:]
 
 
-def routes() -> list[tuple[str, str]]:
-    """Method and path of everything that the native API answers."""
-    dialect = NativeDialect(Mock(), version="0", readiness=Mock())
-    return [(route.method, route.path) for route in dialect.routes()]
+DIALECTS = {dialect.name: dialect for dialect in dialects_of(Mock(), Mock())}
+
+
+def routes(dialect: str) -> list[tuple[str, str]]:
+    """Method and path of everything that the API answers."""
+    return [(route.method, route.path) for route in DIALECTS[dialect].routes()]
 
 
 def test_every_setting_is_told_with_its_default() -> None:
@@ -59,9 +63,36 @@ def test_no_setting_is_told_that_is_not_there() -> None:
     assert {row[0].strip("`") for row in table("setting")} == {row.key for row in settings_table()}
 
 
-def test_every_route_is_told_and_no_other() -> None:
-    cells = (row[0].replace("`", "").replace(",", " ") for row in table("method and path"))
-    assert {match.groups() for cell in cells for match in ROUTE.finditer(cell)} == set(routes())
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_route_is_told_and_no_other(dialect: str) -> None:
+    heading = "method and path" if dialect == "native" else f"{dialect}: method and path"
+    cells = (row[0].replace("`", "").replace(",", " ") for row in table(heading))
+    assert {match.groups() for cell in cells for match in ROUTE.finditer(cell)} == set(routes(dialect))
+
+
+def test_every_route_belongs_to_one_dialect() -> None:
+    everything = [route for dialect in DIALECTS for route in routes(dialect)]
+    assert len(everything) == len(set(everything))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_route_is_owned_by_its_dialect(dialect: str) -> None:
+    for _, path in routes(dialect):
+        plain = re.sub(r"\{[^}]*\}", "x", path)
+        assert next(name for name, each in DIALECTS.items() if each.owns(plain)) == dialect
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("code", sorted(BY_CODE))
+def test_every_error_has_a_form_in_every_dialect(dialect: str, code: str) -> None:
+    problem = Problem.of(BY_CODE[code]("What failed, and what to change.", retry_after=3))
+    response = DIALECTS[dialect].error(make_mocked_request("GET", "/"), problem)
+    assert isinstance(response, web.Response)
+    assert response.status >= 400
+    assert "json" in response.content_type
+    assert isinstance(response.body, bytes)
+    assert b"what to change" in response.body
+    assert response.headers["Retry-After"] == "3"
 
 
 def test_every_error_is_told_with_its_status() -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import subprocess
 from pathlib import Path
-from shutil import which
-from typing import Any
 
 import pytest
 from aiohttp import FormData
@@ -16,15 +13,8 @@ from PIL import Image
 
 from tests.support import samples
 from tests.support.api import ENDED, Api
+from tests.support.readers import probe
 from tests.support.server import ServerProcess, all_dead
-
-
-def probe(path: Path) -> dict[str, Any]:
-    """What ffprobe, which is not the writer, finds in a file."""
-    if which("ffprobe") is None:
-        pytest.skip("ffprobe is not here")
-    command = ["ffprobe", "-v", "error", "-show_format", "-show_streams", "-of", "json", str(path)]
-    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)
 
 
 def opened(data: bytes) -> Image.Image:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -16,7 +17,8 @@ from convertd.api.native.views import job_view
 from convertd.api.reception import Desk, Order
 from convertd.errors import Conflict, InvalidRequest, from_code
 from convertd.jobs.store import Cursor, Selection
-from convertd.model.job import Job, State
+from convertd.model.job import Callback, Job, State
+from convertd.model.signatures import new_secret
 from convertd.web.conditional import client_holds
 from convertd.web.idempotency import key_of
 from convertd.web.replies import json_response
@@ -27,6 +29,8 @@ _POLL_AFTER: Final = "1"
 _LINK_STEP: Final = 60
 """Links of one minute are the same, so that a job's document can be reused within it."""
 _REMEMBERED: Final = 512
+_SECRET_MADE: Final = "secret_made"  # noqa: S105 - a mark on jobs whose callback_secret the client does not know
+_NOTHING: Final[Mapping[str, Any]] = {}
 _PAGE: Final = 20
 _MOST_ON_PAGE: Final = 100
 
@@ -47,7 +51,9 @@ class JobHandlers:
         if wait is not None:
             job = await self._jobs.wait_terminal(job, wait)
         status = 200 if wait is not None and job.state.terminal else 202
-        return await self._created(request, job, status=status, replayed=replayed, waited=wait)
+        return await self._created(
+            request, job, status=status, replayed=replayed, waited=wait, more=_told_once(job)
+        )
 
     async def convert(self, request: web.Request) -> web.StreamResponse:
         """POST (or PUT) /convert: the bytes come back, or a job where that takes too long."""
@@ -126,6 +132,7 @@ class JobHandlers:
             earlier = await desk.earlier(fields)
             if earlier is not None:
                 return earlier, True
+            callback = await self._callback(request, wanted)
             for url in wanted.source_urls:
                 await desk.fetch(url, field="source_url")
             gathered = wanted.operation in services.registry.gathering
@@ -134,7 +141,8 @@ class JobHandlers:
                 inputs=desk.artifacts(wanted.source),
                 tasks=wanted.tasks(len(desk.files), services.max_tasks, gathered=gathered),
                 metadata=wanted.metadata,
-                extras={"archive": True} if wanted.archive else {},
+                extras=_extras(wanted),
+                callback=callback,
             )
             return await desk.submit(order), False
 
@@ -155,13 +163,23 @@ class JobHandlers:
             await desk.body(name=request.query.get("filename", ""))
         return query
 
+    async def _callback(self, request: web.Request, wanted: Wanted) -> Callback | None:
+        if wanted.callback_url is None:
+            return None
+        secret = wanted.callback_secret or new_secret()
+        return await self._services.callback(request, wanted.callback_url, secret, field="callback_url")
+
     # Answering
 
-    async def _answer(self, request: web.Request, job: Job, *, status: int) -> web.StreamResponse:
+    async def _answer(
+        self, request: web.Request, job: Job, *, status: int, more: Mapping[str, Any] = _NOTHING
+    ) -> web.StreamResponse:
         body = await self._document(request, job)
         etag = self._etag(job.version)
         if job.state is not State.QUEUED:
             self._remember(request, job, etag, body)
+        if more:
+            body = msgspec.json.encode(msgspec.json.decode(body) | more)
         return _job_response(request, body, etag, status=status, ended=job.state.terminal)
 
     async def _created(
@@ -172,8 +190,9 @@ class JobHandlers:
         status: int,
         replayed: bool = False,
         waited: float | None = None,
+        more: Mapping[str, Any] = _NOTHING,
     ) -> web.StreamResponse:
-        response = await self._answer(request, job, status=status)
+        response = await self._answer(request, job, status=status, more=more)
         response.headers.update(self._creation_headers(request, job, replayed=replayed))
         if waited is not None:
             response.headers["Preference-Applied"] = f"wait={waited:.0f}"
@@ -235,6 +254,19 @@ def _is_known(request: web.Request, job: Job) -> bool:
     return client_holds(request, lambda etag: etag.startswith(f"{job.version}-")) is not False
 
 
+def _extras(wanted: Wanted) -> dict[str, Any]:
+    """What replies about the job will have to know."""
+    made = wanted.callback_url is not None and wanted.callback_secret is None
+    return {name: True for name, true in (("archive", wanted.archive), (_SECRET_MADE, made)) if true}
+
+
+def _told_once(job: Job) -> dict[str, Any]:
+    """What only the answers to the request that made the job tell."""
+    if job.callback is None or not job.extras.get(_SECRET_MADE):
+        return {}
+    return {"callback_secret": job.callback.secret}
+
+
 def _check_files(desk: Desk, wanted: Wanted, *, single: bool) -> None:
     count = len(desk.files) + len(wanted.source_urls)
     if count == 0:
@@ -246,6 +278,11 @@ def _check_files(desk: Desk, wanted: Wanted, *, single: bool) -> None:
         raise InvalidRequest("/convert takes one file; POST /jobs takes several.", field="file")
     if single and len(wanted.targets) > 1:
         raise InvalidRequest("/convert makes one format; POST /jobs makes several.", field="to")
+    if single and wanted.callback_url is not None and wanted.callback_secret is None:
+        raise InvalidRequest(
+            "/convert answers with the file and cannot tell a secret that it makes; send a callback_secret.",
+            field="callback_secret",
+        )
 
 
 def _state(word: str | None) -> State | None:

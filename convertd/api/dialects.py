@@ -1,0 +1,20 @@
+"""Every API that the server answers."""
+
+from __future__ import annotations
+
+import convertd
+from convertd.api.dialect import Dialect, Services
+from convertd.api.native import NativeDialect
+from convertd.api.native.system import Readiness
+from convertd.api.pipelyn import PipelynDialect
+
+
+def dialects_of(services: Services, readiness: Readiness) -> list[Dialect]:
+    """All of them, the native one last, for it owns what no other does.
+
+    ``readiness`` is asked at every ``/readyz``.
+    """
+    return [
+        PipelynDialect(services),
+        NativeDialect(services, version=convertd.__version__, readiness=readiness),
+    ]
