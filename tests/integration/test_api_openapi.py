@@ -124,9 +124,8 @@ async def test_formats_fit_and_their_options_are_schemas(api: Api, document: dic
 
 async def test_every_described_parameter_is_read(api: Api, document: dict[str, Any]) -> None:
     """A wrong value of each is refused by name, so none is read and then ignored."""
-    wrong = dict.fromkeys(
-        ("operation", "source", "min_fidelity", "options", "metadata", "to", "archive"), "x"
-    )
+    fields = "operation source min_fidelity options metadata to archive callback_url callback_secret"
+    wrong = dict.fromkeys(fields.split(), "x")
     references = [
         item["$ref"].rpartition("/")[2] for item in document["paths"]["/jobs"]["post"]["parameters"]
     ]

@@ -186,6 +186,8 @@ def _request_parameters() -> list[dict[str, str]]:
         "Options",
         "Metadata",
         "Archive",
+        "CallbackUrl",
+        "CallbackSecret",
         "IdempotencyKey",
         "Prefer",
     )
@@ -251,6 +253,10 @@ def _parameters() -> dict[str, Any]:
             "JSON object of options; each option may be a parameter of its own too. GET /formats lists them.",
         ),
         "Metadata": _parameter("metadata", "query", text, "JSON object that the job echoes."),
+        "CallbackUrl": _parameter("callback_url", "query", text, "Where to be told of the job's end."),
+        "CallbackSecret": _parameter(
+            "callback_secret", "query", text, "What to sign callbacks with; one is made and told if absent."
+        ),
         "Archive": _parameter(
             "archive", "query", {"type": "boolean", "default": False}, "Offer one ZIP of all outputs, too."
         ),
@@ -316,8 +322,10 @@ def _schemas() -> dict[str, Any]:
                 "error": error,
                 "links": {"type": "object", "additionalProperties": text},
                 "archive_url": {"type": "string", "format": "uri"},
+                "callback_secret": text
+                | {"description": "Only in the answer to the request that made the job without one."},
             },
-            optional=("queue_position", "archive_url"),
+            optional=("queue_position", "archive_url", "callback_secret"),
         ),
         "JobPage": _object(
             {"jobs": {"type": "array", "items": _ref("schemas", "Job")}, "next_cursor": _nullable("string")}
@@ -397,6 +405,8 @@ def _schemas() -> dict[str, Any]:
                 "min_fidelity": text,
                 "metadata": text,
                 "archive": text,
+                "callback_url": text,
+                "callback_secret": text,
             },
             "required": ["file"],
             "additionalProperties": True,

@@ -25,11 +25,11 @@ JSON_BYTES: Final = 1024 * 1024
 _SHOWN: Final = 40
 """Characters of a client's name that an error repeats."""
 _METADATA_BYTES: Final = 8 * 1024
-_LATER: Final = {
-    "callback_url": "Callbacks are not offered yet; poll the job, or wait with 'Prefer: wait=N'.",
-    "callback_secret": "Callbacks are not offered yet; poll the job, or wait with 'Prefer: wait=N'.",
-}
-_ONCE: Final = ("operation", "source", "min_fidelity", "metadata", "options", "filename", "archive")
+_SECRET_LENGTH: Final = 256
+_ONCE: Final = (
+    *("operation", "source", "min_fidelity", "metadata", "options", "filename", "archive"),
+    *("callback_url", "callback_secret"),
+)
 
 Fields = Sequence[tuple[str, Any]]
 """The request's fields in order: texts of a form or query, values of any type from JSON."""
@@ -45,6 +45,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any]
     metadata: dict[str, Any]
     source_urls: tuple[str, ...]
+    callback_url: str | None
+    callback_secret: str | None
     archive: bool
     """Whether all outputs are offered as one ZIP, too."""
 
@@ -72,13 +74,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_fields(registry: Registry, fields: Fields) -> Wanted:
     """Check what can be checked before the files are there; raises :class:`InvalidRequest`."""
-    for name, value in fields:
-        if name == FILE_PART:
-            raise InvalidRequest(
-                "'file' takes the file itself: as a part of a form, or as the body.", field=name
-            )
-        if name in _LATER and value not in (False, "false", "0"):
-            raise InvalidRequest(_LATER[name], field=name)
+    if any(name == FILE_PART for name, _ in fields):
+        raise InvalidRequest(
+            "'file' takes the file itself: as a part of a form, or as the body.", field=FILE_PART
+        )
     single = _once(fields)
     options = _options(fields, single)
     _check_names(registry, options)
@@ -95,6 +94,8 @@ def read_fields(registry: Registry, fields: Fields) -> Wanted:
         options=options,
         metadata=_object(single, "metadata", _METADATA_BYTES),
         source_urls=_source_urls(value for name, value in fields if name == _URL_FIELD),
+        callback_url=_text(single, "callback_url"),
+        callback_secret=_secret(single),
         archive=_flag(single, "archive"),
     )
 
@@ -128,6 +129,19 @@ def _flag(single: dict[str, Any], name: str) -> bool:
     return known
 
 
+def _secret(single: dict[str, Any]) -> str | None:
+    secret = _text(single, "callback_secret")
+    if secret is None:
+        return None
+    if len(secret) > _SECRET_LENGTH or not secret.isprintable():
+        raise InvalidRequest(
+            f"'callback_secret' takes up to {_SECRET_LENGTH} printable characters.", field="callback_secret"
+        )
+    if not single.get("callback_url"):
+        raise InvalidRequest("'callback_secret' goes with a 'callback_url'.", field="callback_secret")
+    return secret
+
+
 def _targets(values: Iterable[Any]) -> tuple[str | None, ...]:
     """Canonical target names in order, each once; ``(None,)`` where the operation's default is wanted."""
     words: list[str] = []
@@ -159,7 +173,7 @@ def _options(fields: Fields, single: dict[str, Any]) -> dict[str, Any]:
     """Options given one by one, and those of the ``options`` object."""
     options = _object(single, "options", JSON_BYTES)
     for name, value in fields:
-        if name in (*_ONCE, *_LATER, "to", _URL_FIELD):
+        if name in (*_ONCE, "to", _URL_FIELD):
             continue
         if name in options:
             raise InvalidRequest(f"Option {name!r} is given more than once.", field=name)
