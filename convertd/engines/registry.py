@@ -75,15 +75,15 @@ class Plan:
     def parse_options(self, given: Mapping[str, Any]) -> tuple[Options, ...]:
         """Each step's options from what the client gave; raises :class:`InvalidRequest` that names the field.
 
-        Every step takes those that it knows; one that no step knows is refused.
+        Each goes to the last step that knows it: pages 2 and 3 of a document are counted once, where they
+        become pictures. One that no step knows is refused.
         """
         kinds = [step.capability.options for step in self.steps]
-        known = self.option_names
-        parsed = []
-        for kind in kinds:
-            foreign = known - set(option_fields(kind))
-            parsed.append(parse_options(kind, {k: v for k, v in given.items() if k not in foreign}))
-        return tuple(parsed)
+        takers = {name: number for number, kind in enumerate(kinds) for name in option_fields(kind)}
+        shares: list[dict[str, Any]] = [{} for _ in kinds]
+        for name, value in given.items():
+            shares[takers.get(name, -1)][name] = value
+        return tuple(parse_options(kind, share) for kind, share in zip(kinds, shares, strict=True))
 
     @property
     def option_names(self) -> frozenset[str]:

@@ -57,6 +57,8 @@ _DENIED: Final = """
 """
 _PRETENDED: Final = "chmod fchmod fchmodat fchmodat2 utime utimes futimesat utimensat"
 """Inputs are hard links to stored files: their modes and times belong to the storage."""
+_PRETENDED_TO_PROGRAMS: Final = "bind listen"
+"""LibreOffice does not start without a socket in /tmp for later callers, which nobody here may be."""
 _PROCESS_CALLS: Final = "fork vfork execve execveat socket tkill"
 _OF_ONESELF: Final = (
     "prlimit64",
@@ -124,7 +126,8 @@ def assemble(*, processes: bool) -> bytes:
         program += call(name, block)
     denied = _DENIED if processes else f"{_DENIED} {_PROCESS_CALLS}"
     program += _all_of((NUMBERS[name][machine.column] for name in denied.split()), _DENY)
-    program += _all_of((NUMBERS[name][machine.column] for name in _PRETENDED.split()), _PRETEND)
+    pretended = f"{_PRETENDED} {_PRETENDED_TO_PROGRAMS}" if processes else _PRETENDED
+    program += _all_of((NUMBERS[name][machine.column] for name in pretended.split()), _PRETEND)
     program.append(_Instruction(_RETURN, _ALLOW))
     return b"".join(_INSTRUCTION.pack(i.code, i.if_true, i.if_false, i.constant) for i in program)
 
@@ -146,7 +149,7 @@ def _rules_alone() -> dict[str, _Block]:
 
 
 def _rules_with_processes() -> dict[str, _Block]:
-    """Programs may be started and signalled; of sockets only a listening Unix stream (for LibreOffice)."""
+    """Programs may be started and signalled; of sockets only a Unix stream, which leads nowhere."""
     unix_stream = [
         *_load_argument(0),
         _Instruction(_EQUAL, _AF_UNIX, 1, 0),

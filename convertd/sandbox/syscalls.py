@@ -40,7 +40,7 @@ sched_setscheduler 144 119; sched_setattr 314 274; sched_setparam 142 118; migra
 move_pages 279 239; setpriority 141 140; ioprio_set 251 30; kill 62 129; tkill 200 130
 tgkill 234 131; rt_sigqueueinfo 129 138; rt_tgsigqueueinfo 297 240; clone 56 220; clone3 435 435
 fork 57 -1; vfork 58 -1; execve 59 221; execveat 322 281; socket 41 198; connect 42 203
-socketpair 53 199; seccomp 317 277; prctl 157 167
+socketpair 53 199; seccomp 317 277; prctl 157 167; bind 49 200; listen 50 201
 """
 
 

@@ -66,7 +66,7 @@ def judged(machine: str, name: str, *arguments: int, processes: bool = False) ->
 def test_every_call_of_the_table_is_judged_and_no_other(machine: str) -> None:
     program = seccomp.assemble(processes=False)
     known = {getattr(numbers, machine) for numbers in NUMBERS.values()}
-    harmless = {getattr(NUMBERS[name], machine) for name in ("seccomp", "prctl")}
+    harmless = {getattr(NUMBERS[name], machine) for name in ("seccomp", "prctl", "bind", "listen")}
     for number in range(600):
         allowed = answer(program, AUDIT[machine], number, (-2, -2, -2)) == ALLOW
         # With arguments that fit nobody, all that is judged by arguments is denied, a thread's clone aside.
@@ -119,6 +119,11 @@ def test_threads_are_always_allowed_and_namespaces_never(machine: str) -> None:
 )
 def test_programs_get_unix_streams_only(machine: str, family: int, kind: int, outcome: str) -> None:
     assert judged(machine, "socket", family, kind, processes=True) == outcome
+
+
+@pytest.mark.parametrize("name", ["bind", "listen"])
+def test_programs_only_believe_that_they_have_an_address(machine: str, name: str) -> None:
+    assert judged(machine, name, 3, processes=True) == "pretended"
 
 
 def test_socket_pairs_send_to_nobody_else(machine: str) -> None:
