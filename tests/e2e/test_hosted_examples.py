@@ -1,0 +1,46 @@
+"""The example programs of the hosted APIs run as they stand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.support import samples
+from tests.support.server import REPOSITORY, ServerProcess, clean_environment
+
+EXAMPLES = REPOSITORY / "examples"
+
+
+def run(name: str, *arguments: object, url: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *map(str, arguments), "--url", url],
+        env=clean_environment({}), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "wide.png"
+    path.write_bytes(samples.picture(width=1600))
+    return path
+
+
+class TestPipelyn:
+    def test_a_picture(self, server: ServerProcess, picture: Path, tmp_path: Path) -> None:
+        ended = run("pipelyn.py", picture, "--preset", "mobile", "--output", tmp_path / "out", url=server.url)
+        assert ended.returncode == 0, ended.stderr
+        with Image.open(tmp_path / "out" / "wide.webp") as image:
+            assert image.width == 900
+
+    def test_what_is_refused_and_what_fails(self, server: ServerProcess, tmp_path: Path) -> None:
+        (tmp_path / "note.txt").write_text("no picture")
+        refused = run("pipelyn.py", tmp_path / "note.txt", url=server.url)
+        assert (refused.returncode, "image/*" in refused.stderr) == (2, True)
+        (tmp_path / "cut.png").write_bytes(samples.picture()[:5000])
+        failed = run("pipelyn.py", tmp_path / "cut.png", "--output", tmp_path, url=server.url)
+        assert failed.returncode == 1
+        assert failed.stderr
