@@ -3,8 +3,9 @@
 
     pipelyn.py clip.mp4 --preset low-bandwidth --output results/
 
-Submits the file, polls until the job has ended, downloads the result and tells what it saved. The address comes
-from --url or CONVERTD_URL, the API key, where one is needed, from CONVERTD_KEY. Needs nothing but Python.
+Submits the file, polls until the job has ended, downloads the result and tells what it saved. The address
+comes from --url or CONVERTD_URL, the API key, where one is needed, from CONVERTD_KEY. Needs nothing but
+Python.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Make a picture or video smaller by a preset.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--preset", default="web", choices=("web", "mobile", "low-bandwidth"))
-    parser.add_argument("--output", type=Path, default=Path("."))
+    parser.add_argument("--output", type=Path, default=Path())
     parser.add_argument("--url", default=os.environ.get("CONVERTD_URL", "http://127.0.0.1:8080"))
     given = parser.parse_args()
     key = os.environ.get("CONVERTD_KEY", "")
