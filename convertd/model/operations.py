@@ -113,16 +113,24 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
-def check_colour(text: str) -> None:
+def check_colour(text: str, *, field: str = "background") -> None:
     """Refuse a word that has the form of a colour but names none."""
     try:
         parse_colour(text)
     except ValueError:
         raise InvalidRequest(
-            f"Option 'background' has a wrong value ({text!r}): it takes a CSS colour name, transparent, "
+            f"Option {field!r} has a wrong value ({text!r}): it takes a CSS colour name, transparent, "
             "or hexadecimal RGB, RRGGBB or RRGGBBAA.",
-            field="background",
+            field=field,
         ) from None
+
+
+def check_box(fit: str, width: int | None, height: int | None, enlarge: bool) -> None:
+    """Refuse a way to fit a box that has but one side, and to enlarge to none."""
+    if fit != "inside" and (width is None or height is None):
+        raise InvalidRequest(f"Option 'fit' = {fit!r} needs both width and height.", field="fit")
+    if enlarge and width is None and height is None:
+        raise InvalidRequest("Option 'enlarge' needs a width or a height.", field="enlarge")
 
 
 def check_lossless(lossless: bool, quality: int | None) -> None:
@@ -148,10 +156,7 @@ class _Boxed(Options, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_colour(self.background)
-        if self.fit != "inside" and (self.width is None or self.height is None):
-            raise InvalidRequest(f"Option 'fit' = {self.fit!r} needs both width and height.", field="fit")
-        if self.enlarge and self.width is None and self.height is None:
-            raise InvalidRequest("Option 'enlarge' needs a width or a height.", field="enlarge")
+        check_box(self.fit, self.width, self.height, self.enlarge)
 
 
 class PictureConvert(_Boxed, frozen=True, kw_only=True):

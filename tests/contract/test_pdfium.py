@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -98,11 +99,11 @@ def picture(
 def test_every_route_gives_a_file_of_its_format(route: Capability, one: Path, tmp_path: Path) -> None:
     [(path, product)] = run(ENGINE, route.operation, route.source, route.target, one, tmp_path / "out")
     assert identify(path.name, path.read_bytes()[:65536]).name == route.target
-    if route.target != "txt":
+    if route.target not in ("txt", "json"):
         image = Image.open(path)
         assert product.facts == {"width": image.width, "height": image.height}
         assert looks_like(image, [RED, GREEN, BLUE, YELLOW])
-        if shutil.which("identify"):
+        if shutil.which("identify") and route.target != "avif":
             size = subprocess.run(
                 ["identify", "-format", "%wx%h", path], capture_output=True, text=True, check=True
             )
@@ -241,6 +242,12 @@ def test_thumbnail_cuts_or_pads(one: Path, tmp_path: Path) -> None:
     assert close(contain.getpixel((20, 30)), RED)
 
 
+@pytest.mark.parametrize("target", ["jpg", "png", "webp", "avif"])
+def test_one_side_of_a_thumbnail_follows_the_other(target: str, one: Path, tmp_path: Path) -> None:
+    assert picture(one, tmp_path / "out", target, "thumbnail", width=600).size == (600, 400)
+    assert picture(one, tmp_path / "out", target, "thumbnail", width=1600, enlarge=True).width == 1600
+
+
 def test_thumbnail_of_a_page(many: Path, tmp_path: Path) -> None:
     assert picture(many, tmp_path / "out", "jpg", "thumbnail", page=12, quality=20).width == 320
     with pytest.raises(InvalidRequest, match="12 pages") as caught:
@@ -279,6 +286,23 @@ def test_a_document_without_text_is_not_empty_and_says_so(one: Path, tmp_path: P
     assert "OCR" in product.notes[0]
 
 
+# ----------------------------------------------------------------------------------------- inspect
+
+
+def test_a_document_tells_of_itself(tmp_path: Path) -> None:
+    info = "<</Title (A\\040title) /Author (N\\351e)>>"
+    data = document([QUADRANTS, words("2")]).replace(
+        b"trailer <<", b"8 0 obj\n" + info.encode() + b"\nendobj\ntrailer <</Info 8 0 R "
+    )
+    path = write(data, tmp_path)
+    [(made, product)] = run(ENGINE, "inspect", "pdf", "json", path, tmp_path / "out")
+    assert json.loads(made.read_text("utf-8")) == product.facts
+    assert product.facts == {
+        "kind": "document", "format": "pdf", "size_bytes": len(data), "pages": 2, "page_width": 300,
+        "page_height": 200, "encrypted": False, "title": "A title", "author": "Née",
+    }  # fmt: skip
+
+
 # ----------------------------------------------------------------------------------------- refused
 
 
@@ -306,6 +330,10 @@ def test_an_encrypted_document_asks_for_an_unprotected_one(tmp_path: Path) -> No
     path = write(body + b"trailer <</Encrypt 6 0 R /ID [<00> <00>] " + trailer, tmp_path)
     with pytest.raises(FileInvalid, match="protected by a password"):
         run(ENGINE, "convert", "pdf", "png", path, tmp_path / "out")
+    [(_, product)] = run(ENGINE, "inspect", "pdf", "json", path, tmp_path / "out")
+    assert product.facts == {
+        "kind": "document", "format": "pdf", "size_bytes": path.stat().st_size, "encrypted": True,
+    }  # fmt: skip
 
 
 def test_a_huge_page_is_refused_before_it_is_drawn(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""PDF pages as pictures and as text, by pdfium."""
+"""PDF pages as pictures and as text, and what a PDF tells of itself, by pdfium."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from convertd.engines.base import (
 )
 from convertd.model.operations import (
     CONVERT,
+    INSPECT,
     THUMBNAIL,
     DocumentThumbnail,
     EitherPdfPictures,
@@ -27,6 +28,7 @@ _PICTURES: dict[str, tuple[type[Options], type[Options]]] = {
     "png": (PdfPictures, PlainDocumentThumbnail),
     "jpg": (LossyPdfPictures, DocumentThumbnail),
     "webp": (EitherPdfPictures, DocumentThumbnail),
+    "avif": (LossyPdfPictures, DocumentThumbnail),
 }
 
 
@@ -42,7 +44,8 @@ def _capabilities() -> tuple[Capability, ...]:
     text = Capability(
         operation=CONVERT, source="pdf", target="txt", options=PdfText, fidelity=Fidelity.TEXT_ONLY
     )
-    return (*pages, *thumbnails, text)
+    facts = Capability(operation=INSPECT, source="pdf", target="json", options=Options)
+    return (*pages, *thumbnails, text, facts)
 
 
 def _probe() -> Availability:

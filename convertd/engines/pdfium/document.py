@@ -14,7 +14,7 @@ from pypdfium2 import raw as pdfium
 from convertd.errors import FileInvalid, InvalidRequest
 from convertd.model.colours import Rgba
 
-__all__ = ["draw", "opened", "page_numbers", "page_of", "size_of"]
+__all__ = ["Locked", "draw", "opened", "page_numbers", "page_of", "size_of"]
 
 
 @contextmanager
@@ -33,9 +33,13 @@ def opened(path: Path) -> Iterator[PdfDocument]:
         document.close()
 
 
+class Locked(FileInvalid):
+    """The document opens with a password only."""
+
+
 def _fault(code: int | None) -> FileInvalid:
     if code in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
-        return FileInvalid(
+        return Locked(
             "The PDF is protected by a password; send it unprotected.", detail=f"pdfium {code}"
         )
     return FileInvalid("The PDF is damaged, cut off or empty and cannot be opened.", detail=f"pdfium {code}")

@@ -8,6 +8,7 @@ from pypdfium2 import PdfDocument
 
 from convertd.engines.base import Call, Limits, Product
 from convertd.engines.pdfium.document import draw, opened, page_numbers, page_of, size_of
+from convertd.engines.pdfium.inspecting import inspect
 from convertd.engines.pillow.colour import opaque
 from convertd.engines.pillow.geometry import Placement, place
 from convertd.engines.pillow.metadata import Metadata
@@ -18,6 +19,7 @@ from convertd.errors import InvalidRequest, LimitExceeded
 from convertd.model.colours import Rgba, parse_colour
 from convertd.model.formats import FORMATS
 from convertd.model.operations import (
+    INSPECT,
     DocumentThumbnail,
     EitherPdfPictures,
     LossyPdfPictures,
@@ -36,6 +38,8 @@ _DPI = 150
 def run(call: Call) -> list[Product]:
     """Do what ``call`` says. Raises the errors imported here, ``FileInvalid`` and ``EngineError``."""
     options = call.options
+    if call.operation == INSPECT:
+        return [inspect(call)]
     with opened(call.input) as document:
         if isinstance(options, PdfText):
             return [_text(call, document, options)]

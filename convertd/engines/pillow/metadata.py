@@ -40,6 +40,10 @@ class Metadata:
         """Only what the pixels need to look right: colour profile and density."""
         return Metadata(icc=self.icc, dpi=self.dpi)
 
+    def without_preview(self) -> Metadata:
+        """For a picture that does not look as before: cameras keep a small copy of what they took."""
+        return replace(self, exif=without_preview(self.exif))
+
     def upright(self, *, turned: bool) -> Metadata:
         """After the orientation has been applied to the pixels, by a quarter turn if ``turned``."""
         return replace(
@@ -100,6 +104,30 @@ def with_orientation(exif: bytes, value: int) -> bytes:
                 struct.pack_into(order + "H", changed, entry + 8, value)
                 return bytes(changed)
     return exif
+
+
+def without_preview(exif: bytes) -> bytes:
+    """``exif`` with the small copy of the picture blanked and no longer pointed at."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None or len(exif) < 14:
+        return exif
+    with suppress(struct.error):
+        changed = bytearray(exif)
+        first = struct.unpack_from(order + "I", exif, 4)[0]
+        pointer = first + 2 + 12 * struct.unpack_from(order + "H", exif, first)[0]
+        second = struct.unpack_from(order + "I", exif, pointer)[0]
+        if not second:
+            return exif
+        struct.pack_into(order + "I", changed, pointer, 0)
+        found = {}
+        for index in range(struct.unpack_from(order + "H", exif, second)[0]):
+            tag, value = struct.unpack_from(order + "H6xI", exif, second + 2 + 12 * index)
+            found[tag] = value
+        start = found.get(ExifTags.Base.JpegIFOffset, len(exif))
+        end = min(len(exif), start + found.get(ExifTags.Base.JpegIFByteCount, 0))
+        changed[start:end] = bytes(max(0, end - start))
+        return bytes(changed)
+    return b""
 
 
 def density_as_exif(dpi: tuple[float, float]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -13,10 +13,11 @@ from convertd.engines.base import Limits
 from convertd.engines.pillow.colour import detached, opaque, to_layout
 from convertd.engines.pillow.geometry import Placement, Size, place
 from convertd.engines.pillow.metadata import Metadata, collect, is_deep, orientation
+from convertd.engines.pillow.options import AnyFit
 from convertd.engines.pillow.reading import check_pixels, faults_of_the_file
+from convertd.engines.pillow.shaping import Shape
 from convertd.engines.pillow.targets import Target
 from convertd.model.colours import Rgba
-from convertd.model.operations import Fit
 
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -33,17 +34,34 @@ _DRAFT_GAP: Final = 1.5
 """How much larger than needed the JPEG decoder's own scaled picture must be to leave no trace."""
 
 
+class Paint(Protocol):
+    """A change of the finished pixels, before they come into the target's layout."""
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The layouts that it takes."""
+
+    @property
+    def in_srgb(self) -> bool:
+        """Whether the picture's own colour profile cannot stay."""
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """A new picture; the given one stays as it is, because later frames may be built on it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wish:
     """What is asked of a picture, whatever operation asks."""
 
-    width: int | None
-    height: int | None
-    fit: Fit = "inside"
+    width: int | None = None
+    height: int | None = None
+    fit: AnyFit = "inside"
     enlarge: bool = False
-    background: Rgba
+    background: Rgba = (255, 255, 255, 255)
     strip_metadata: bool
     auto_orient: bool = True
+    shape: Shape | None = None
+    paint: Paint | None = None
 
 
 class Rendering:
@@ -63,6 +81,7 @@ class Rendering:
                 self.notes.append("The picture has more than 8 bits a channel; its colours were read with 8.")
             self._orientation = orientation(image)
         self._turn = self._turn_needed()
+        self._limits = limits
         self.placement = self._place(image.size)
         for size in (self.placement.size, self.placement.canvas):
             check_pixels(size, limits, "The result")
@@ -122,11 +141,16 @@ class Rendering:
         if self._turn is not None and self._orientation >= 5:
             size = (size[1], size[0])
         wish = self.wish
+        if wish.shape is not None:
+            size = wish.shape.size(size)
+            check_pixels(size, self._limits, "The result")
         return place(size, wish.width, wish.height, wish.fit, wish.enlarge)
 
     def _draft(self) -> tuple[float, float, float, float]:
         """Let the JPEG decoder skip what scaling would throw away; the box in the smaller picture."""
         box, size = self.placement.box, self.placement.size
+        if self.wish.shape is not None:
+            return box
         seen = (box[2] - box[0], box[3] - box[1])
         shrink = min(seen[0] / size[0], seen[1] / size[1])
         if shrink < 2 * _DRAFT_GAP or not isinstance(self.image, JpegImageFile):
@@ -143,31 +167,56 @@ class Rendering:
         found = collect(self.image, lying=1 if self.wish.auto_orient else self._orientation)
         if self.wish.strip_metadata:
             return found.stripped()
+        if self.wish.shape is not None or self.wish.paint is not None:
+            found = found.without_preview()
         if self.wish.auto_orient:
             return found.upright(turned=self._orientation >= 5)
         return found
 
     def _finish(self, image: Image.Image, placement: Placement, icc: bytes) -> tuple[Image.Image, bytes]:
+        wish = self.wish
         if self._turn is not None:
             image = image.transpose(self._turn)
+        if wish.shape is not None:
+            image = wish.shape.cut(image)
+            if wish.shape.slanted:
+                image, icc = self._coloured(image, icc)
+                image = wish.shape.slant(image, self._ground)
         image = _scaled(image, placement)
         if placement.padding:
-            image, icc = self._padded(image, placement, icc)
-        return to_layout(image, icc, self.target, self.wish.background, self.notes)
+            image, icc = self._coloured(image, icc)
+            image = self._padded(image, placement)
+        if wish.paint is not None:
+            layout = replace(
+                self.target, modes=wish.paint.modes, icc=self.target.icc and not wish.paint.in_srgb
+            )
+            image, icc = to_layout(image, icc, layout, wish.background, self.notes)
+            image = wish.paint(image)
+        return to_layout(image, icc, self.target, wish.background, self.notes)
 
-    def _padded(self, image: Image.Image, placement: Placement, icc: bytes) -> tuple[Image.Image, bytes]:
-        see_through = "RGBA" in self.target.modes or self.target.codec == "GIF"
-        canvas_mode = "RGBA" if see_through else "RGB"
-        layout = replace(self.target, modes=("RGB", canvas_mode))
-        image, icc = to_layout(image, icc, layout, self.wish.background, self.notes)
-        red, green, blue, alpha = self.wish.background
-        if see_through and (alpha < 255 or image.mode == "RGBA"):
-            canvas = Image.new("RGBA", placement.canvas, (red, green, blue, alpha))
+    @property
+    def _see_through(self) -> bool:
+        return "RGBA" in self.target.modes or self.target.codec == "GIF"
+
+    @property
+    def _ground(self) -> Rgba:
+        """The background as far as the target can show it."""
+        colour = self.wish.background
+        return colour if self._see_through else (*opaque(colour), 255)
+
+    def _coloured(self, image: Image.Image, icc: bytes) -> tuple[Image.Image, bytes]:
+        """In a layout that takes a background of any colour beside it."""
+        layout = replace(self.target, modes=("RGB", "RGBA" if self._see_through else "RGB"))
+        return to_layout(image, icc, layout, self.wish.background, self.notes)
+
+    def _padded(self, image: Image.Image, placement: Placement) -> Image.Image:
+        if self._ground[3] < 255 or image.mode == "RGBA":
+            canvas = Image.new("RGBA", placement.canvas, self._ground)
         else:
-            canvas = Image.new("RGB", placement.canvas, opaque(self.wish.background))
+            canvas = Image.new("RGB", placement.canvas, self._ground[:3])
         left = (placement.canvas[0] - image.width) // 2
         canvas.paste(image, (left, (placement.canvas[1] - image.height) // 2))
-        return canvas, icc
+        return canvas
 
 
 def _native_depth(image: Image.Image, source: str) -> Image.Image:

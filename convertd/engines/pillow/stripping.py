@@ -1,23 +1,30 @@
-"""Taking the metadata out of a file without touching its pixels.
-
-For a file that is to be returned as it came, where nothing was to be gained by encoding it anew.
-"""
+"""Taking the metadata out of a file without touching its pixels."""
 
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from convertd.errors import FileInvalid
 
-_PNG_PRIVATE: Final = frozenset((b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME"))
-_WEBP_PRIVATE: Final = {b"EXIF": 0x08, b"XMP ": 0x04}
-"""Chunks and the bits that announce them in the header."""
+_PNG_HARMLESS: Final = frozenset(
+    b"gAMA cHRM sRGB iCCP cICP mDCV cLLI sBIT bKGD tRNS pHYs hIST sPLT acTL fcTL fdAT".split()
+)
+"""Chunks beside the critical ones that say how the pixels look; any other may say anything."""
+_CRITICAL: Final = 0x20
+"""Bit of a PNG chunk's first letter that is unset where no reader can do without the chunk."""
+_WEBP_PICTURE: Final = frozenset((b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
+_WEBP_EXIF: Final = 0x08
+_WEBP_XMP: Final = 0x04
+_GIF_LOOPS: Final = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+"""Application blocks that say how often an animation runs."""
 
 
-def without_metadata(data: bytes, source: str) -> bytes | None:
-    """``data`` less what tells of people, places and programs; colour profile and density stay.
+def without_metadata(data: bytes, source: str, orientation: int = 1) -> bytes | None:
+    """``data`` less what tells of people, places and programs; colour profile and density stay, and an
+    ``orientation`` other than 1, without which the picture would lie.
 
     ``None`` for formats this is not known for. The file must have been decoded before: a broken structure is
     :class:`FileInvalid`.
@@ -25,15 +32,23 @@ def without_metadata(data: bytes, source: str) -> bytes | None:
     strip = _STRIPPERS.get(source)
     if strip is None:
         return None
+    exif = b"" if orientation == 1 else _exif_of(orientation)
     try:
-        return strip(data)
+        return strip(data, exif)
     except (struct.error, IndexError) as error:
         raise FileInvalid(f"The {source} picture is damaged.", detail=repr(error)) from error
 
 
-def _jpeg(data: bytes) -> bytes:
+def _exif_of(orientation: int) -> bytes:
+    """A TIFF structure that says this and nothing else."""
+    return struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+
+
+def _jpeg(data: bytes, exif: bytes) -> bytes:
     """Segments up to the end of the image; what follows it (pictures with metadata of their own) goes."""
     kept = [data[:2]]
+    if exif:
+        kept.append(struct.pack(">HH", 0xFFE1, len(exif) + 8) + b"Exif\x00\x00" + exif)
     position = 2
     while position < len(data):
         marker = data[position + 1]
@@ -63,13 +78,19 @@ def _end_of_scan(data: bytes, position: int) -> int:
 
 
 def _is_private(marker: int, start: bytes) -> bool:
+    if marker == 0xE0:
+        return not start.startswith(b"JFIF\x00")
     if marker == 0xE2:
         return not start.startswith(b"ICC_PROFILE\x00")
     return marker == 0xFE or (0xE1 <= marker <= 0xEF and not (marker == 0xEE and start.startswith(b"Adobe")))
 
 
-def _png(data: bytes) -> bytes:
-    return data[:8] + b"".join(chunk for name, chunk in _png_chunks(data) if name not in _PNG_PRIVATE)
+def _png(data: bytes, exif: bytes) -> bytes:
+    kept = [chunk for name, chunk in _png_chunks(data) if not name[0] & _CRITICAL or name in _PNG_HARMLESS]
+    if exif:
+        named = b"eXIf" + exif
+        kept.insert(1, struct.pack(">I", len(exif)) + named + struct.pack(">I", zlib.crc32(named)))
+    return data[:8] + b"".join(kept)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -80,21 +101,59 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         position += 12 + length
 
 
-def _webp(data: bytes) -> bytes:
+def _webp(data: bytes, exif: bytes) -> bytes:
     body = bytearray()
-    cleared = 0
     position, end = 12, 8 + struct.unpack_from("<I", data, 4)[0]
     while position + 8 <= end:
         name, length = struct.unpack_from("<4sI", data, position)
         following = position + 8 + length + length % 2
-        if name in _WEBP_PRIVATE:
-            cleared |= _WEBP_PRIVATE[name]
-        else:
+        if name in _WEBP_PICTURE:
             body += data[position:following]
         position = following
     if body.startswith(b"VP8X"):
-        body[8] &= ~cleared
+        body[8] &= ~(_WEBP_EXIF | _WEBP_XMP)
+        if exif:
+            body[8] |= _WEBP_EXIF
+            body += struct.pack("<4sI", b"EXIF", len(exif)) + exif
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + bytes(body)
 
 
-_STRIPPERS: Final[dict[str, Callable[[bytes], bytes]]] = {"jpg": _jpeg, "png": _png, "webp": _webp}
+def _gif(data: bytes, exif: bytes) -> bytes:
+    """Without comments and foreign application blocks; the format knows no orientation."""
+    position = 13 + _gif_colours(data[10])
+    kept = [data[:position]]
+    while position < len(data) and data[position] != 0x3B:
+        if data[position] == 0x2C:
+            end = _gif_blocks_end(data, position + 11 + _gif_colours(data[position + 9]))
+            kept.append(data[position:end])
+        elif data[position] == 0x21:
+            end = _gif_blocks_end(data, position + 2)
+            if not _is_private_in_gif(data[position + 1], data[position + 3 : position + 14]):
+                kept.append(data[position:end])
+        else:
+            end = position + 1
+        position = end
+    return b"".join((*kept, b"\x3b"))
+
+
+def _gif_colours(flags: int) -> int:
+    """Bytes of the colour table that follows."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _gif_blocks_end(data: bytes, position: int) -> int:
+    while data[position]:
+        position += 1 + data[position]
+    return position + 1
+
+
+def _is_private_in_gif(label: int, start: bytes) -> bool:
+    return label == 0xFE or (label == 0xFF and start not in _GIF_LOOPS)
+
+
+_STRIPPERS: Final[dict[str, Callable[[bytes, bytes], bytes]]] = {
+    "jpg": _jpeg,
+    "png": _png,
+    "webp": _webp,
+    "gif": _gif,
+}

@@ -86,3 +86,6 @@ ANIMATED: Final = frozenset(("gif", "png", "webp", "avif"))
 """Sources whose frames follow one another in time."""
 
 THUMBNAILS: Final = ("jpg", "png", "webp", "avif", "gif")
+
+EDITED: Final = tuple(name for name in TARGETS if name not in ("ico", "pdf"))
+"""Targets of a picture that was changed: an icon is a picture in many sizes, a document none at all."""

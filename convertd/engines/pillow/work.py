@@ -46,15 +46,31 @@ class Subject:
 
 
 def convert(call: Call) -> Product:
-    """One picture, animation or document of pages in, one out."""
+    """One picture, animation or document of pages in, one out; a thumbnail is of the first picture."""
+    options = call.options
+    return rendered(
+        call,
+        _wish(call),
+        quality=options.quality if isinstance(options, (LossyPictureConvert, Thumbnail)) else None,
+        lossless=options.lossless if isinstance(options, EitherPictureConvert) else False,
+        still=call.operation == THUMBNAIL,
+    )
+
+
+def rendered(
+    call: Call, wish: Wish, *, quality: int | None, lossless: bool = False, still: bool = False
+) -> Product:
+    """The input as ``wish`` says: all of it that the target holds, or ``still`` the first picture."""
     target = TARGETS[call.target]
     with open_picture(call.input, call.source, call.limits) as image:
-        rendering = Rendering(image, call.source, target, _wish(call), call.limits)
-        settings = _settings(call, image)
-        if call.operation == THUMBNAIL:
-            subject = _still(rendering, settings)
-        else:
-            subject = take(rendering, call, settings)
+        rendering = Rendering(image, call.source, target, wish, call.limits)
+        settings = Settings(
+            quality=quality,
+            lossless=lossless,
+            threads=call.limits.threads,
+            tables=_tables(image) if call.target == "jpg" else None,
+        )
+        subject = _still(rendering, settings) if still else take(rendering, call, settings)
         path = output_path(call)
         with path.open("w+b") as out:
             notes = encode(subject.image, target, subject.metadata, subject.settings, out)
@@ -79,16 +95,6 @@ def _wish(call: Call) -> Wish:
     if call.target == "ico":
         return replace(wish, width=wish.width or _LARGEST_ICON, height=wish.height or _LARGEST_ICON)
     return wish
-
-
-def _settings(call: Call, image: ImageFile.ImageFile) -> Settings:
-    options = call.options
-    return Settings(
-        quality=options.quality if isinstance(options, (LossyPictureConvert, Thumbnail)) else None,
-        lossless=options.lossless if isinstance(options, EitherPictureConvert) else False,
-        threads=call.limits.threads,
-        tables=_tables(image) if call.target == "jpg" else None,
-    )
 
 
 def _tables(image: ImageFile.ImageFile) -> tuple[dict[int, list[int]], int] | None:

@@ -15,16 +15,16 @@ from convertd.engines.pillow.targets import Target
 from convertd.engines.pillow.tiff_exif import append_directories
 from convertd.errors import ConvertdError, EngineError, LimitExceeded
 
-__all__ = ["Settings", "check_longest_side", "encode"]
+__all__ = ["PAGE_DPI", "PAGE_UNITS", "Settings", "check_longest_side", "encode"]
 
 _WRITERS = (PdfImagePlugin,)
 _MARKER: Final = 65_533
 """Most bytes in one JPEG segment."""
 _XMP_MARKER: Final = _MARKER - 29
 _ICON_SIDES: Final = (16, 24, 32, 48, 64, 128, 256)
-_PAGE_UNITS: Final = 14_400
+PAGE_UNITS: Final = 14_400
 """Longest side of a PDF page in 1/72 inch (ISO 32000-1, annex C)."""
-_PAGE_DPI: Final = 96.0
+PAGE_DPI: Final = 96.0
 """For pictures that do not say how large they are: the density of CSS."""
 
 
@@ -180,8 +180,8 @@ def _tiff_compression(image: Image.Image, settings: Settings, tags: Image.Exif) 
 
 
 def _pdf(image: Image.Image, metadata: Metadata, settings: Settings, notes: list[str]) -> dict[str, Any]:
-    across, down = metadata.dpi or (_PAGE_DPI, _PAGE_DPI)
-    least = max(image.size) * 72 / _PAGE_UNITS
+    across, down = metadata.dpi or (PAGE_DPI, PAGE_DPI)
+    least = max(image.size) * 72 / PAGE_UNITS
     if min(across, down) < least:
         across = down = least
     words: dict[str, Any] = {"dpi": (across, down), "title": None}
