@@ -82,8 +82,11 @@ async def held_key(
 def key_of(request: web.Request) -> str | None:
     """The request's key; raises :class:`InvalidRequest` for one that is empty, too long or not printable."""
     key = request.headers.get(HEADER)
-    if key is None:
-        return None
+    return None if key is None else checked_key(key, field=HEADER)
+
+
+def checked_key(key: str, *, field: str) -> str:
+    """``key`` from the request's ``field``; raises :class:`InvalidRequest` as :func:`key_of` does."""
     if not 1 <= len(key) <= KEY_LENGTH or not key.isprintable():
-        raise InvalidRequest(f"{HEADER} takes 1 to {KEY_LENGTH} printable characters.", field=HEADER)
+        raise InvalidRequest(f"{field} takes 1 to {KEY_LENGTH} printable characters.", field=field)
     return key
