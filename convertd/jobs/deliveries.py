@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
 from functools import partial
 
 from convertd.errors import NotFound
@@ -11,9 +9,7 @@ from convertd.jobs.ledger import Ledger
 from convertd.model import callback as rules
 from convertd.model.callback import Delivery, SigningSecrets
 from convertd.model.job import Callback
-
-_SECRET_BYTES = 32
-"""Standard Webhooks asks for 24 to 64."""
+from convertd.model.signatures import new_secret
 
 
 class DeliveryService:
@@ -66,7 +62,7 @@ class DeliveryService:
     async def rotate(self, account: str, *, keep_previous: float) -> str:
         """A new secret; for ``keep_previous`` seconds the one before signs too."""
         until = self._ledger.clock() + keep_previous
-        made = _new_secret()
+        made = new_secret()
 
         def rule(present: SigningSecrets | None) -> SigningSecrets:
             if present is None:
@@ -85,10 +81,5 @@ class DeliveryService:
         found = await self._ledger.store.signing_secrets(account)
         if found is not None:
             return found
-        made = SigningSecrets(current=_new_secret())
+        made = SigningSecrets(current=new_secret())
         return await self._ledger.store.update_signing_secrets(account, lambda present: present or made)
-
-
-def _new_secret() -> str:
-    """In the form of Standard Webhooks."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
