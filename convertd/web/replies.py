@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import web
@@ -15,3 +16,11 @@ def json_response(
     return web.Response(
         status=status, body=msgspec.json.encode(document), content_type="application/json", headers=headers
     )
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """RFC 3339 in UTC, to the millisecond; nothing of nothing."""
+    if seconds is None:
+        return None
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

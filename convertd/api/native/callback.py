@@ -8,11 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from convertd.api.dialect import Services
-from convertd.api.native.views import job_view, timestamp
+from convertd.api.native.views import job_view
 from convertd.model.callback import Delivery, Message
 from convertd.model.job import Job
 from convertd.model.signatures import standard_signature
 from convertd.units import HOUR, MINUTE
+from convertd.web.replies import timestamp
 
 MOST_BYTES: Final = 20_000
 """Of a body (Standard Webhooks asks for less than 20 kB)."""

@@ -8,9 +8,8 @@ from aiohttp import web
 
 from convertd.api.dialect import Services
 from convertd.api.native.requests import check_parameters
-from convertd.api.native.views import timestamp
 from convertd.model.callback import Attempt, Delivery
-from convertd.web.replies import json_response
+from convertd.web.replies import json_response, timestamp
 from convertd.web.server import ACCOUNT
 
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from convertd.api.dialect import archive_key
 from convertd.model.formats import FORMATS
 from convertd.model.job import Artifact, Failure, Job, State
+from convertd.web.replies import timestamp
 
 LinkMaker = Callable[[str, int], str]
 """Makes the signed address of the output with this key, valid until this second."""
-
-
-def timestamp(seconds: float | None) -> str | None:
-    """RFC 3339 in UTC, to the millisecond."""
-    if seconds is None:
-        return None
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
 
 
 def job_view(
