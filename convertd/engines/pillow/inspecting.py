@@ -49,7 +49,8 @@ def _facts(call: Call, image: ImageFile.ImageFile) -> dict[str, Any]:
     alpha = image.has_transparency_data
     frames = count_frames(image, call.source, call.limits)
     duration = _duration(image, frames) if call.source in ANIMATED and frames > 1 else None
-    image.seek(0)
+    if frames > 1:
+        image.seek(0)
     image.load()
     found = collect(image)
     width, height = image.size
