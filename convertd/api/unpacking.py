@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Final
 
 from convertd.engines.base import Limits, Product
@@ -17,6 +19,8 @@ from convertd.web.uploads import Upload, clean_name
 
 _ENGINE: Final = "archives"
 _ARCHIVE: Final = "input.zip"
+_AT_ONCE: Final = 8
+"""So many files are brought to the disk at a time, each of which waits for it."""
 
 
 class Unpacker:
@@ -49,22 +53,33 @@ class Unpacker:
                 on_progress=lambda fraction: None,
             )
             _check_count(products, room)
-            stored = []
-            for product in products:
-                keys.append(f"{job_id}-in-{secrets.token_hex(8)}")
-                blob = await self._blobs.adopt(scratch / "out" / product.name, keys[-1])
-                stored.append(
-                    Upload(
-                        key=keys[-1],
-                        part=upload.part,
-                        media_type="",
-                        name=clean_name(str(product.facts.get("name", ""))),
-                        size=blob.size,
-                        sha256=blob.sha256,
-                        head=await self._head(keys[-1]),
-                    )
-                )
+            stored: list[Upload] = []
+            for start in range(0, len(products), _AT_ONCE):
+                batch = products[start : start + _AT_ONCE]
+                new = [f"{job_id}-in-{secrets.token_hex(8)}" for _ in batch]
+                keys += new
+                adopting = [
+                    self._adopt(scratch / "out", product, key, upload.part)
+                    for product, key in zip(batch, new, strict=True)
+                ]
+                # All of them have ended before anything is undone.
+                for adopted in await asyncio.gather(*adopting, return_exceptions=True):
+                    if isinstance(adopted, BaseException):
+                        raise adopted
+                    stored.append(adopted)
             return stored
+
+    async def _adopt(self, folder: Path, product: Product, key: str, part: str) -> Upload:
+        blob = await self._blobs.adopt(folder / product.name, key)
+        return Upload(
+            key=key,
+            part=part,
+            media_type="",
+            name=clean_name(str(product.facts.get("name", ""))),
+            size=blob.size,
+            sha256=blob.sha256,
+            head=await self._head(key),
+        )
 
     def _work(self, room: int) -> Work:
         return Work(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -165,7 +166,7 @@ def understood() -> Iterator[None]:
     ) as error:
         raise _damaged(repr(error)) from error
     except OSError as error:
-        if error.errno is not None:
+        if error.errno not in (None, errno.EINVAL):  # EINVAL: it points to before its start
             raise
         raise _damaged(repr(error)) from error
 
