@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import convertd
+from convertd.api.convertly import ConvertlyDialect
 from convertd.api.dialect import Dialect, Services
 from convertd.api.native import NativeDialect
 from convertd.api.native.system import Readiness
@@ -15,6 +16,7 @@ def dialects_of(services: Services, readiness: Readiness) -> list[Dialect]:
     ``readiness`` is asked at every ``/readyz``.
     """
     return [
+        ConvertlyDialect(services),
         PipelynDialect(services),
         NativeDialect(services, version=convertd.__version__, readiness=readiness),
     ]

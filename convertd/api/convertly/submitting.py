@@ -1,0 +1,122 @@
+"""From a request to its job."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from convertd.api.convertly.forms import FILE_PARTS, Fields, read_pairs
+from convertd.api.convertly.tasks import Wish
+from convertd.api.convertly.tools import WATERMARK_PART
+from convertd.api.dialect import Services
+from convertd.api.reception import Desk, Order
+from convertd.errors import InvalidRequest
+from convertd.model.job import Artifact, Callback, Job
+from convertd.web.idempotency import checked_key, key_of
+
+OTHERS_TOOLS: Final = ("jobs", "optimize", "presets", "limits")
+"""Names under ``/api/media/`` that never are tools: another API has them."""
+
+_URL: Final = "sourceUrl"
+_KEY: Final = "idempotencyKey"
+_SECRET_LENGTH: Final = 256
+_INDEX: Final = re.compile(r"\[\d*\]$")
+
+Read = Callable[[Fields, Sequence[str]], Wish]
+"""Understands the fields of a request that brings files under these part names."""
+
+
+class Submitter:
+    """Takes in requests for work."""
+
+    def __init__(self, services: Services, *, dialect: str) -> None:
+        self._services = services
+        self._dialect = dialect
+
+    async def job(
+        self, request: web.Request, read: Read, *, parts: Sequence[str] = FILE_PARTS
+    ) -> tuple[Job, Fields]:
+        """The job that the request makes, or made when it came first, and what the request says."""
+        reception = self._services.reception
+        async with reception.desk(request, dialect=self._dialect, key=key_of(request)) as desk:
+            pairs = await read_pairs(request, desk, files=parts)
+            fields = Fields(pairs)
+            key = fields.text(_KEY)
+            await desk.hold(None if key is None else checked_key(key, field=_KEY))
+            await _drop_doubles(desk)
+            urls = fields.all(_URL)
+            wish = read(fields, _parts(desk, len(urls)))
+            earlier = await desk.earlier(pairs)
+            if earlier is not None:
+                return earlier, fields
+            callback = await self._callback(request, fields)
+            for url in urls:
+                await desk.fetch(url, field=_URL)
+            return await desk.submit(await self._order(desk, fields, wish, callback)), fields
+
+    async def _order(self, desk: Desk, fields: Fields, wish: Wish, callback: Callback | None) -> Order:
+        origins = await desk.unpack(whole=wish.whole(desk.files))
+        inputs = _mark_last(desk)
+        tasks = wish.tasks(self._services.registry, inputs, origins)
+        most = self._services.max_tasks
+        if len(tasks) > most:
+            raise InvalidRequest(
+                f"{len(tasks)} files are too many for one job, which takes {most} (limits.tasks).",
+                field="files",
+            )
+        archive = {"archive": True} if fields.flag("createArchive") else {}
+        return Order(
+            operation=wish.operation,
+            inputs=inputs,
+            tasks=tasks,
+            extras=wish.label | archive,
+            callback=callback,
+        )
+
+    async def _callback(self, request: web.Request, fields: Fields) -> Callback | None:
+        url, secret = fields.text("callbackUrl"), fields.text("callbackSecret")
+        if url is None:
+            if secret is not None:
+                raise InvalidRequest("'callbackSecret' goes with a 'callbackUrl'.", field="callbackUrl")
+            return None
+        if secret is not None and len(secret) > _SECRET_LENGTH:
+            raise InvalidRequest(
+                f"'callbackSecret' takes up to {_SECRET_LENGTH} characters.", field="callbackSecret"
+            )
+        return await self._services.callback(request, url, secret, field="callbackUrl")
+
+
+async def _drop_doubles(desk: Desk) -> None:
+    """Some clients send the same file as ``files`` and as ``file``."""
+    plural = {upload.sha256 for upload in desk.files if _base(upload.part) == "files"}
+    doubles = [each for each in desk.files if _base(each.part) == "file" and each.sha256 in plural]
+    for upload in doubles:
+        await desk.discard(upload)
+
+
+def _base(part: str) -> str:
+    return _INDEX.sub("", part)
+
+
+def _parts(desk: Desk, urls: int) -> list[str]:
+    """The part names of all files, those included that are yet to be fetched."""
+    parts = [_base(upload.part) for upload in desk.files] + [_URL] * urls
+    marks = parts.count(WATERMARK_PART)
+    if marks > 1:
+        raise InvalidRequest(f"'{WATERMARK_PART}' is given more than once.", field=WATERMARK_PART)
+    if len(parts) == marks:
+        raise InvalidRequest(
+            "There is no file: send it as the part 'files' of a form, or its address as 'sourceUrl'.",
+            field="files",
+        )
+    return parts
+
+
+def _mark_last(desk: Desk) -> tuple[Artifact, ...]:
+    """The inputs, the picture that marks the others behind them."""
+    pairs = zip(desk.files, desk.artifacts(), strict=True)
+    ordered = sorted(pairs, key=lambda pair: _base(pair[0].part) == WATERMARK_PART)
+    return tuple(artifact for _, artifact in ordered)
