@@ -129,7 +129,9 @@ def _confine(errand: Errand, confinement: Confinement, pipe: int) -> None:
         landlock.restrict(_grants(errand, confinement), version=confinement.landlock_version)
     os.closerange(3, pipe)
     os.closerange(pipe + 1, limits.ZYGOTE_OPEN_FILES)
-    limits.apply(errand.budget, baseline=confinement.baseline, others=others)
+    limits.apply(
+        errand.budget, baseline=confinement.baseline, others=others, programs=errand.engine.processes
+    )
     # Root keeps its way past file modes, so that data directories of other owners work; Landlock bounds it.
     kernel.keep_capabilities(1 << kernel.CAP_DAC_OVERRIDE if os.geteuid() == 0 else 0)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)

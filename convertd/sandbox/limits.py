@@ -12,6 +12,9 @@ from convertd.sandbox.protocol import Budget
 ZYGOTE_OPEN_FILES = 1024
 """Soft limit of descriptors of the zygote: no child inherits one that is numbered higher."""
 
+_PROGRAM_SPACE = 1024**3
+"""Bytes of libraries, stacks and reserves in a large program. One that may not map them takes its input for
+damaged; what all programs of a task really use, the zygote counts."""
 _CPU_GRACE = 2
 """Seconds between SIGXCPU, which a program may catch, and the kernel's SIGKILL."""
 
@@ -31,12 +34,13 @@ def tasks_of_machine() -> int:
         os.close(descriptor)
 
 
-def apply(budget: Budget, *, baseline: int, others: int) -> None:
+def apply(budget: Budget, *, baseline: int, others: int, programs: bool) -> None:
     """Hold this process to ``budget``.
 
-    ``baseline`` is the address space that it was born with, ``others`` the number of threads on the machine.
+    ``baseline`` is the address space that it was born with, ``others`` the number of threads on the machine;
+    with ``programs``, there is room for what a program maps without using it.
     """
-    _lower(resource.RLIMIT_AS, baseline + budget.memory_bytes)
+    _lower(resource.RLIMIT_AS, baseline + budget.memory_bytes + (_PROGRAM_SPACE if programs else 0))
     _lower(resource.RLIMIT_CPU, budget.cpu_seconds, budget.cpu_seconds + _CPU_GRACE)
     _lower(resource.RLIMIT_FSIZE, budget.file_bytes)
     _lower(resource.RLIMIT_NOFILE, budget.open_files)
