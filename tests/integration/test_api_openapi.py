@@ -19,16 +19,27 @@ from convertd.config import load
 from convertd.errors import BY_CODE
 from tests.support import samples
 from tests.support.api import Api
+from tests.support.receiver import Receiver
 
 PNG = samples.picture()
 
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Api]:
-    environ = {"CONVERTD_ENGINES_MODULES": "tests.support.slow_engine", "CONVERTD_JOBS_GRACE": "0s"}
+    environ = {
+        "CONVERTD_ENGINES_MODULES": "tests.support.slow_engine",
+        "CONVERTD_JOBS_GRACE": "0s",
+        "CONVERTD_OUTBOUND_ALLOW": "127.0.0.1",
+    }
     config = load(None, environ, {"port": "0", "data_dir": str(tmp_path / "data")})
     async with app.running(config) as started, ClientSession() as session:
         yield Api(session, started.address)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with Receiver().up() as receiver:
+        yield receiver
 
 
 @pytest.fixture
@@ -93,6 +104,26 @@ async def test_a_batch_fits(api: Api, document: dict[str, Any]) -> None:
     form.add_field("file", PNG, filename="a.png")
     form.add_field("to", "jpg")
     fits(document, "Job", (await api.submit(form, wait=30)).job(200))
+
+
+async def test_callbacks_and_their_log_fit(api: Api, document: dict[str, Any], receiver: Receiver) -> None:
+    form = FormData()
+    for number in range(60):
+        form.add_field("file", PNG, filename=f"{number}.png")
+    small = await api.submit(PNG, to="webp", filename="a.png", callback_url=receiver.url)
+    fits(document, "Job", small.json)
+    has_only_described(document, "Job", small.json)
+    large = (await api.submit(form, to="webp", callback_url=receiver.url)).job(202)
+    for received in await receiver.wait_for(2):
+        fits(document, "Event", received.event)
+        has_only_described(document, "Job", received.event["data"]["job"])
+    assert {received.event["data"]["job"].get("truncated") for received in receiver.received} == {None, True}
+    log = (await api.get(f"/jobs/{large['id']}/deliveries")).json
+    fits(document, "Deliveries", log)
+    again = await api.request("POST", f"/deliveries/{log['deliveries'][0]['id']}/redeliver")
+    assert again.status == 202
+    fits(document, "Delivery", again.json)
+    has_only_described(document, "Delivery", again.json)
 
 
 async def test_problems_fit(api: Api, document: dict[str, Any]) -> None:

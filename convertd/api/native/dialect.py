@@ -40,7 +40,12 @@ class NativeDialect:
             Route(method="HEAD", path="/jobs/{id}/archive", handler=jobs.archive),
             Route(method="POST", path="/jobs/{id}/retry", handler=jobs.retry, accepts_work=True),
             Route(method="GET", path="/jobs/{id}/deliveries", handler=deliveries.list),
-            Route(method="POST", path="/deliveries/{id}/redeliver", handler=deliveries.redeliver),
+            Route(
+                method="POST",
+                path="/deliveries/{id}/redeliver",
+                handler=deliveries.redeliver,
+                accepts_work=True,
+            ),
             Route(method="POST", path="/convert", handler=jobs.convert, accepts_work=True),
             Route(method="PUT", path="/convert", handler=jobs.convert, accepts_work=True),
             Route(method="GET", path="/download/{token}", handler=system.download, public=True),

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from convertd.api.native.schemas import reference, schemas, state_schema
 from convertd.engines.base import Fidelity
-from convertd.model.callback import DeliveryState, Event
-from convertd.model.job import State
-from convertd.web.problems import STATUS
 
 _JSON: Final = "application/json"
 
@@ -25,6 +23,7 @@ def openapi_document(version: str) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}, {"apiKey": []}, {}],
         "paths": _paths(),
+        "webhooks": {"jobEnded": {"post": _callback()}},
         "components": {
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -34,20 +33,16 @@ def openapi_document(version: str) -> dict[str, Any]:
             "responses": {
                 "Problem": {
                     "description": "What failed and what to change.",
-                    "content": {"application/problem+json": {"schema": _ref("schemas", "Problem")}},
+                    "content": {"application/problem+json": {"schema": reference("schemas", "Problem")}},
                 }
             },
-            "schemas": _schemas(),
+            "schemas": schemas(),
         },
     }
 
 
-def _ref(kind: str, name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/{kind}/{name}"}
-
-
 def _params(*names: str) -> list[dict[str, str]]:
-    return [_ref("parameters", name) for name in names]
+    return [reference("parameters", name) for name in names]
 
 
 def _json_of(schema: dict[str, Any], description: str) -> dict[str, Any]:
@@ -63,7 +58,7 @@ def _operation(name: str, summary: str, responses: dict[str, Any], **more: Any) 
         "operationId": name,
         "summary": summary,
         **more,
-        "responses": responses | {"default": _ref("responses", "Problem")},
+        "responses": responses | {"default": reference("responses", "Problem")},
     }
 
 
@@ -72,7 +67,7 @@ def _public(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _paths() -> dict[str, Any]:
-    job = _ref("schemas", "Job")
+    job = reference("schemas", "Job")
     job_id = _params("JobId")
     return {
         "/jobs": {
@@ -83,7 +78,7 @@ def _paths() -> dict[str, Any]:
             "get": _operation(
                 "listJobs",
                 "List own jobs, newest first",
-                {"200": _json_of(_ref("schemas", "JobPage"), "A page of jobs.")},
+                {"200": _json_of(reference("schemas", "JobPage"), "A page of jobs.")},
                 parameters=_params("Status", "Limit", "Cursor"),
             ),
         },
@@ -117,7 +112,7 @@ def _paths() -> dict[str, Any]:
             "get": _operation(
                 "listDeliveries",
                 "What was sent to the job's callback, attempt by attempt",
-                {"200": _json_of(_ref("schemas", "Deliveries"), "Oldest first.")},
+                {"200": _json_of(reference("schemas", "Deliveries"), "Oldest first.")},
                 parameters=job_id,
             ),
         },
@@ -125,7 +120,7 @@ def _paths() -> dict[str, Any]:
             "post": _operation(
                 "redeliver",
                 "Send a callback again, under the same id",
-                {"202": _json_of(_ref("schemas", "Delivery"), "Due at once.")},
+                {"202": _json_of(reference("schemas", "Delivery"), "Due at once.")},
                 parameters=_params("DeliveryId"),
             ),
         },
@@ -141,7 +136,7 @@ def _paths() -> dict[str, Any]:
             "get": _operation(
                 "listFormats",
                 "What this machine converts, with the options of each operation",
-                {"200": _json_of(_ref("schemas", "Formats"), "Live capabilities.")},
+                {"200": _json_of(reference("schemas", "Formats"), "Live capabilities.")},
                 parameters=_params("Operation", "Source", "Target"),
             ),
         },
@@ -153,7 +148,7 @@ def _paths() -> dict[str, Any]:
 
 
 def _creation(name: str, summary: str, accepted: dict[str, Any]) -> dict[str, Any]:
-    ended = _json_of(_ref("schemas", "Job"), "Ended within 'Prefer: wait=N'.")
+    ended = _json_of(reference("schemas", "Job"), "Ended within 'Prefer: wait=N'.")
     return _operation(
         name,
         summary,
@@ -169,7 +164,7 @@ def _conversion(name: str) -> dict[str, Any]:
         "One file in, one file out",
         {
             "200": _bytes("The converted file."),
-            "202": _json_of(_ref("schemas", "Job"), "Took too long, or made several files: a job."),
+            "202": _json_of(reference("schemas", "Job"), "Took too long, or made several files: a job."),
         },
         parameters=_request_parameters(),
         requestBody=_request_body(),
@@ -198,7 +193,7 @@ def _request_body() -> dict[str, Any]:
     return {
         "required": True,
         "content": {
-            "multipart/form-data": {"schema": _ref("schemas", "Form")},
+            "multipart/form-data": {"schema": reference("schemas", "Form")},
             "*/*": {"schema": {}},
         },
     }
@@ -220,6 +215,25 @@ def _download(name: str, summary: str) -> dict[str, Any]:
 def _archive(name: str, summary: str, parameters: list[dict[str, str]]) -> dict[str, Any]:
     whole = {"description": "The whole archive.", "content": {"application/zip": {"schema": {}}}}
     return _operation(name, summary, {"200": whole}, parameters=parameters)
+
+
+def _callback() -> dict[str, Any]:
+    text = {"type": "string"}
+    return {
+        "summary": "To a job's callback_url when the job has ended (Standard Webhooks 1.0)",
+        "security": [{}],
+        "parameters": [
+            _parameter("webhook-id", "header", text, "The delivery's id, the same on every attempt."),
+            _parameter("webhook-timestamp", "header", text, "Seconds since 1970 at which it was sent."),
+            _parameter("webhook-signature", "header", text, "'v1,' and base64; several parted by blanks."),
+        ],
+        "requestBody": {"content": {_JSON: {"schema": reference("schemas", "Event")}}},
+        "responses": {
+            "2XX": {"description": "Acknowledged."},
+            "410": {"description": "Not to be sent again."},
+            "default": {"description": "To be sent again later, or after Retry-After."},
+        },
+    }
 
 
 def _facts(name: str, summary: str) -> dict[str, Any]:
@@ -270,7 +284,7 @@ def _parameters() -> dict[str, Any]:
         "IfNoneMatch": _parameter("If-None-Match", "header", text, "An ETag that is known already."),
         "Range": _parameter("Range", "header", text, "bytes=FIRST-LAST."),
         "IfRange": _parameter("If-Range", "header", text, "The ETag that the range belongs to."),
-        "Status": _parameter("status", "query", _state_schema(), "Only jobs in this state."),
+        "Status": _parameter("status", "query", state_schema(), "Only jobs in this state."),
         "Limit": _parameter(
             "limit",
             "query",
@@ -278,145 +292,4 @@ def _parameters() -> dict[str, Any]:
             "Jobs on a page.",
         ),
         "Cursor": _parameter("cursor", "query", text, "next_cursor of the page before."),
-    }
-
-
-def _state_schema() -> dict[str, Any]:
-    return {"type": "string", "enum": [state.value for state in State]}
-
-
-def _object(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": properties, "required": required}
-
-
-def _nullable(kind: str, **more: Any) -> dict[str, Any]:
-    return {"type": [kind, "null"], **more}
-
-
-def _schemas() -> dict[str, Any]:
-    text, whole = {"type": "string"}, {"type": "integer", "minimum": 0}
-    percent = {"type": "number", "minimum": 0, "maximum": 100}
-    moment = _nullable("string", format="date-time")
-    file = {"name": text, "format": text, "media_type": text, "bytes": whole, "sha256": text}
-    error = {"oneOf": [_ref("schemas", "Failure"), {"type": "null"}]}
-    return {
-        "Job": _object(
-            {
-                "id": text,
-                "status": _state_schema(),
-                "operation": text,
-                "progress": percent
-                | {"description": "Mean of what the tasks reached; 100 once the job has succeeded."},
-                "created_at": {"type": "string", "format": "date-time"},
-                "started_at": moment,
-                "finished_at": moment,
-                "expires_at": moment,
-                "queue_position": {"type": "integer", "minimum": 1},
-                "attempts": whole,
-                "metadata": {"type": "object"},
-                "inputs": {"type": "array", "items": _ref("schemas", "File")},
-                "tasks": {"type": "array", "items": _ref("schemas", "Task")},
-                "outputs": {"type": "array", "items": _ref("schemas", "Output")},
-                "counts": {"type": "object", "additionalProperties": whole},
-                "error": error,
-                "links": {"type": "object", "additionalProperties": text},
-                "archive_url": {"type": "string", "format": "uri"},
-                "callback_secret": text
-                | {"description": "Only in the answer to the request that made the job without one."},
-            },
-            optional=("queue_position", "archive_url", "callback_secret"),
-        ),
-        "JobPage": _object(
-            {"jobs": {"type": "array", "items": _ref("schemas", "Job")}, "next_cursor": _nullable("string")}
-        ),
-        "File": _object(file),
-        "Task": _object(
-            {
-                "id": whole,
-                "input": whole,
-                "inputs": {"type": "array", "items": whole},
-                "operation": text,
-                "target": text,
-                "status": _state_schema(),
-                "progress": percent,
-                "engine": text,
-                "fidelity": text,
-                "attempts": whole,
-                "error": error,
-                "output": _nullable("integer"),
-                "outputs": {"type": "array", "items": whole},
-            }
-        ),
-        "Output": _object(
-            {
-                "task": whole,
-                **file,
-                "url": _nullable("string", format="uri"),
-                "url_expires_at": moment,
-                "notes": {"type": "array", "items": text},
-            }
-        ),
-        "Deliveries": _object({"deliveries": {"type": "array", "items": _ref("schemas", "Delivery")}}),
-        "Delivery": _object(
-            {
-                "id": text,
-                "event": {"type": "string", "enum": [event.value for event in Event]},
-                "job": _nullable("string"),
-                "url": {"type": "string", "format": "uri"},
-                "status": {"type": "string", "enum": [state.value for state in DeliveryState]},
-                "created_at": {"type": "string", "format": "date-time"},
-                "next_at": moment,
-                "attempts": {"type": "array", "items": _ref("schemas", "Attempt")},
-            }
-        ),
-        "Attempt": _object(
-            {
-                "at": {"type": "string", "format": "date-time"},
-                "seconds": {"type": "number", "minimum": 0},
-                "status": _nullable("integer"),
-                "error": _nullable("string"),
-                "body": text,
-            }
-        ),
-        "Failure": _object({"code": {"type": "string", "enum": sorted(STATUS)}, "message": text}),
-        "Problem": _object(
-            {
-                "type": text,
-                "title": text,
-                "status": whole,
-                "code": {"type": "string", "enum": sorted(STATUS)},
-                "detail": text,
-                "field": text,
-            },
-            optional=("field",),
-        ),
-        "Form": {
-            "type": "object",
-            "properties": {
-                "file": {
-                    "type": "array",
-                    "items": {"type": "string", "contentMediaType": "application/octet-stream"},
-                },
-                "to": {"type": "array", "items": text},
-                "operation": text,
-                "options": text,
-                "source": text,
-                "min_fidelity": text,
-                "metadata": text,
-                "archive": text,
-                "callback_url": text,
-                "callback_secret": text,
-            },
-            "required": ["file"],
-            "additionalProperties": True,
-        },
-        "Formats": _object(
-            {
-                "formats": {"type": "object"},
-                "engines": {"type": "object"},
-                "routes": {"type": "array", "items": {"type": "object"}},
-                "$defs": {"type": "object"},
-            }
-        ),
     }
