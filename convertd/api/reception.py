@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ from convertd.model.sniffing import sniff
 from convertd.net.outbound import Gate
 from convertd.web.idempotency import Hold, fingerprint, held_key
 from convertd.web.server import ACCOUNT
-from convertd.web.uploads import Intake, Received, Upload
+from convertd.web.uploads import Intake, Received, Upload, clean_name
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +159,11 @@ class Desk:
         limit = reception.intake.limits.file
         async with reception.gate.fetch(url, field=field, max_bytes=limit) as fetched:
             await reception.intake.fetched(self._received, fetched, part=field, name=name)
+
+    def rename(self, upload: Upload, name: str) -> None:
+        """Give a file another name than it came with."""
+        files = self._received.files
+        files[files.index(upload)] = replace(upload, name=clean_name(name))
 
     async def discard(self, upload: Upload) -> None:
         """Do without a file that came."""
