@@ -11,12 +11,10 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
-from convertd.errors import InvalidRequest
 from convertd.storage.base import BlobReader
 from convertd.web import conditional
 from convertd.web.conditional import Answer, File
 from convertd.web.disposition import attachment
-from convertd.web.problems import Problem, problem_response
 
 PIECE_BYTES: Final = 8 * 1024 * 1024
 PIECE_SECONDS: Final = 900.0
@@ -45,10 +43,11 @@ def send_file(
     filename: str,
     last_modified: float | None = None,
 ) -> web.StreamResponse:
-    """The answer to a GET or HEAD for a file that never changes: 200, 206, 304, 412 or 416 (RFC 9110).
+    """The answer to a GET or HEAD for a file that never changes: 200, 206 or 304 (RFC 9110).
 
     Takes over ``reader`` and closes it in every case. ``sha256`` in hexadecimal becomes the strong ETag;
-    ``filename`` may be any text; ``last_modified`` is in seconds since 1970.
+    ``filename`` may be any text; ``last_modified`` is in seconds since 1970. Raises ``HTTPException`` for
+    412 and 416.
     """
     modified = None if last_modified is None else int(last_modified)
     answer = conditional.answer(request, File(size=reader.size, etag=sha256, last_modified=modified))
@@ -62,11 +61,12 @@ def send_file(
         case 304:
             return web.Response(status=304, headers=headers)
         case 412:
-            return _problem(412, "The file is not the one that If-Match or If-Unmodified-Since asks for.", {})
-    return _problem(
-        416,
-        f"The range lies outside the file, which has {reader.size} bytes.",
-        {hdrs.CONTENT_RANGE: f"bytes */{reader.size}", hdrs.ACCEPT_RANGES: "bytes"},
+            raise web.HTTPPreconditionFailed(
+                text="The file is not the one that If-Match or If-Unmodified-Since asks for."
+            )
+    raise web.HTTPRequestRangeNotSatisfiable(
+        text=f"The range lies outside the file, which has {reader.size} bytes.",
+        headers={hdrs.CONTENT_RANGE: f"bytes */{reader.size}", hdrs.ACCEPT_RANGES: "bytes"},
     )
 
 
@@ -83,12 +83,6 @@ def _content_headers(reader: BlobReader, answer: Answer, media_type: str, filena
         last = answer.start + answer.count - 1
         headers[hdrs.CONTENT_RANGE] = f"bytes {answer.start}-{last}/{reader.size}"
     return headers
-
-
-def _problem(status: int, message: str, headers: dict[str, str]) -> web.Response:
-    return problem_response(
-        Problem(status=status, code=InvalidRequest.code, message=message, headers=headers)
-    )
 
 
 class _Download(web.StreamResponse):

@@ -40,7 +40,7 @@ STATUS: Final[Mapping[str, int]] = {
 """The HTTP status of each error code."""
 
 _CODE_OF_STATUS: Final = {401: "unauthorized", 404: "not_found", 410: "expired", 413: "too_large"}
-_KEPT_HEADERS: Final = ("Allow", "Retry-After")
+_KEPT_HEADERS: Final = ("Allow", "Retry-After", "Content-Range", "Accept-Ranges")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +71,7 @@ class Problem:
 
     @classmethod
     def of_http(cls, exception: web.HTTPException) -> Problem:
-        """For one of aiohttp's own (404, 405, 413, 417 …), with its status kept."""
+        """For an HTTPException (404, 405, 412, 416, 417 …), with its status kept."""
         status = exception.status
         fallback = InvalidRequest.code if status < 500 else EngineError.code
         return cls(
@@ -88,6 +88,8 @@ def _sentence(exception: web.HTTPException) -> str:
         return f"{exception.method} is not possible here; allowed: {allowed}."
     if exception.status == 404:
         return "There is nothing at this address; GET /openapi.json describes the API."
+    if exception.status in (412, 416):
+        return exception.text or ""  # by our own downloads
     return f"{HTTPStatus(exception.status).phrase}."
 
 

@@ -19,6 +19,7 @@ from convertd.storage.base import BlobReader
 from convertd.storage.local import LocalStore
 from convertd.web import downloads
 from convertd.web.downloads import send_file
+from convertd.web.problems import Problem, problem_response
 
 CONTENT = random.Random(5).randbytes(300_000)
 SIZE = len(CONTENT)
@@ -66,7 +67,12 @@ class Shelf:
         probe = Probe(await self.store.open(self.key), **self.probe)
         self.readers.append(probe)
         self.asked.set()
-        return send_file(request, reader=probe, sha256=DIGEST, last_modified=MODIFIED + 0.7, **self.served)
+        try:
+            return send_file(
+                request, reader=probe, sha256=DIGEST, last_modified=MODIFIED + 0.7, **self.served
+            )
+        except web.HTTPException as exception:  # as the server does
+            return problem_response(Problem.of_http(exception))
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ class PipelynDialect:
         status, code = views.ERRORS[problem.code]
         if problem.code == "file_invalid" and problem.field is not None:
             status, code = views.ERRORS[InvalidRequest.code]  # what is wrong with the upload as such
-        if problem.status in (405, 417):
+        if problem.status in (405, 412, 416, 417):
             status = problem.status
         return json_response({"error": problem.message, "code": code}, status=status, headers=problem.headers)
 
