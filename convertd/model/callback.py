@@ -77,7 +77,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """When it is due; ``None`` unless pending."""
     state: DeliveryState = DeliveryState.PENDING
     attempts: tuple[Attempt, ...] = ()
-    """In order; those of earlier rounds, before a redelivery, included."""
+    """In order; those of earlier rounds, before a redelivery, included. Of very many, the last ones."""
     tries: int = 0
     """Attempts of the present round."""
 
@@ -148,7 +148,8 @@ def attempted(
     """
     if delivery.state is not DeliveryState.PENDING:
         return None
-    tried = replace(delivery, attempts=(*delivery.attempts, attempt), tries=delivery.tries + 1)
+    attempts = (*delivery.attempts, attempt)[-_ATTEMPTS_KEPT:]
+    tried = replace(delivery, attempts=attempts, tries=delivery.tries + 1)
     if attempt.error is None:
         return replace(tried, state=DeliveryState.DELIVERED, next_at=None)
     if attempt.status == GONE or tried.tries > len(schedule):
@@ -157,6 +158,7 @@ def attempted(
     return replace(tried, next_at=now + wait)
 
 
+_ATTEMPTS_KEPT: Final = 100
 GONE: Final = 410
 """The receiver's word that it wants no more (Standard Webhooks)."""
 

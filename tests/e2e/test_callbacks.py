@@ -115,6 +115,26 @@ async def test_two_failures_and_a_success_are_three_attempts_under_one_id(
         assert verify(one.body, one.headers, job["callback_secret"])["data"]["job"]["id"] == job["id"]
 
 
+async def test_an_answer_that_takes_too_long_is_none(
+    start: Start, session: ClientSession, receiver: Receiver
+) -> None:
+    held = asyncio.Event()
+
+    async def hold() -> None:
+        if len(receiver.received) == 1:
+            await held.wait()
+
+    receiver.before = hold
+    api = Api(session, start(**ALLOWED, CALLBACKS_TIMEOUT="300ms").url)
+    job = await submitted(api, receiver.url)
+    shown = await delivery_in(api, job, "delivered")
+    held.set()
+    first, second = shown["attempts"]
+    assert (first["status"], second["status"]) == (None, 200)
+    assert "in time" in first["error"]
+    assert 0.3 <= first["seconds"] < 3
+
+
 async def test_failed_and_cancelled_jobs_are_told_too(
     start: Start, session: ClientSession, receiver: Receiver
 ) -> None:

@@ -222,6 +222,19 @@ async def test_an_ended_delivery_can_be_sent_again(status: int, state: DeliveryS
     assert {sent.id for sent in post.gate.sent} == {delivery.id}
 
 
+async def test_the_log_of_a_delivery_that_is_sent_again_and_again_does_not_grow_for_ever() -> None:
+    post = Post()
+    delivery = make_delivery()
+    await post.owe(delivery)
+    for _ in range(150):
+        await post.rounds()
+        post.clock.advance(1)
+        await post.store.update_delivery(delivery.id, partial(redelivered, now=post.clock()))
+    kept = (await post.current(delivery)).attempts
+    assert len(kept) == 100
+    assert [attempt.at - NOW for attempt in kept] == list(range(50, 150))
+
+
 async def test_nothing_is_sent_before_its_time_or_after_its_end() -> None:
     post = Post()
     await post.owe(make_delivery(next_at=NOW + 1), make_delivery(next_at=None, state=DEAD))
