@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import random
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -330,6 +331,15 @@ def test_too_many_members_are_refused(tmp_path: Path) -> None:
         convert(tmp_path, "zip", "tar", zipped(many, method=zipfile.ZIP_STORED))
     with pytest.raises(LimitExceeded, match="10000 members"):
         convert(tmp_path, "tar", "zip", tarred(many))
+
+
+def test_a_directory_of_very_many_members_is_not_even_read(tmp_path: Path) -> None:
+    data = zipped({"a": b"1"})
+    start, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    lines = data[start:end] * 200_000
+    tail = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 1, 1, len(lines), start, 0)
+    with pytest.raises(LimitExceeded, match="10000 members"):
+        convert(tmp_path, "zip", "tar", data[:start] + lines + tail)
 
 
 @pytest.mark.parametrize("source", ARCHIVES)

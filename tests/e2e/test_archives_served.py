@@ -143,6 +143,7 @@ async def test_files_are_packed(api: Api, tmp_path: Path) -> None:
         ("a.zip", "zip", {"to": "xz"}, "a.tar.xz"),
         ("a.tar.gz", "tgz", {"to": "zip"}, "a.zip"),
         ("a.txt.gz", "gz", {"to": "bz2"}, "a.txt.bz2"),
+        ("a.txt.xz", "xz", {"to": "zip"}, "a.txt.zip"),
         ("a.zip", "zip", {"to": "gz", "operation": "archive"}, "a.zip.gz"),
         ("a.zip", "zip", {"operation": "archive"}, "a.zip"),
     ],

@@ -29,6 +29,8 @@ CHUNK: Final = 256 * 1024
 _SMALL_PIECE: Final = 4096
 """Packed bytes at a time where :mod:`zipfile` bounds only these, not what becomes of them."""
 _MOST_MEMBERS: Final = 10_000
+_LARGEST_READ: Final = _MOST_MEMBERS * 800
+"""Bytes; a member's line in a ZIP's directory has 46 and its name."""
 _RATIO: Final = 500
 _UNSUSPICIOUS: Final = 64 * 1024**2
 """So many bytes may come of any archive, however small it is."""
@@ -88,7 +90,7 @@ def members(call: Call) -> Iterator[Member]:
 
     Raises :class:`FileInvalid` for a damaged or encrypted archive, :class:`LimitExceeded` for a bomb.
     """
-    with call.input.open("rb") as file:
+    with _Careful(io.FileIO(call.input)) as file:
         found = _of_zip(file, call) if call.source == "zip" else _of_stream(file, call)
         for number, member in enumerate(found):
             _check_count(number + 1)
@@ -113,6 +115,15 @@ def _decompressor(file: BinaryIO, source: str) -> BinaryIO:
             return cast("BinaryIO", lzma.LZMAFile(file))
         case _:
             return file
+
+
+class _Careful(io.BufferedReader):
+    """A file of which nobody reads very much at once, as :mod:`zipfile` does with a directory of any size."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _LARGEST_READ:
+            raise LimitExceeded(f"The archive has more than the {_MOST_MEMBERS} members allowed; split it.")
+        return super().read(size)
 
 
 class _Unpacked(io.RawIOBase):
