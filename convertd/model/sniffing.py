@@ -64,6 +64,7 @@ _ASF_VIDEO: Final = bytes.fromhex("c0ef19bc4d5bcf11a8fd00805f5c442b")
 
 _OGG_CODECS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x80theora", "ogv"),
+    (b"OVP80", "ogv"),
     (b"OpusHead", "opus"),
 )
 

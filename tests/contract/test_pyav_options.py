@@ -6,7 +6,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from convertd.engines.pyav import options
+from convertd.engines.pyav import options, sound_options
 from convertd.engines.pyav.codecs import CONTAINERS, SOUND_ENCODERS
 from convertd.model.operations import Options
 
@@ -28,9 +28,9 @@ def test_codecs_of_a_container(target: str) -> None:
 @pytest.mark.parametrize("target", ["mp3", "m4a", "aac", "opus"])
 def test_sample_rates_of_a_sound(target: str) -> None:
     rates = SOUND_ENCODERS[CONTAINERS[target].sound[0]].rates
-    assert words(options.SOUND[target], "sample_rate") <= set(rates)
+    assert words(sound_options.SOUND[target], "sample_rate") <= set(rates)
 
 
-@pytest.mark.parametrize("table", [options.VIDEO, options.SOUND, options.ANIMATION])
+@pytest.mark.parametrize("table", [options.VIDEO, sound_options.SOUND, options.ANIMATION])
 def test_every_target_has_a_container(table: dict[str, type[Options]]) -> None:
     assert set(table) <= set(CONTAINERS)

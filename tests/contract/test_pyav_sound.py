@@ -14,7 +14,7 @@ import pytest
 
 from convertd.engines.base import Product
 from convertd.engines.pyav import ENGINE
-from convertd.engines.pyav.options import SMALL_SOUND, SOUND
+from convertd.engines.pyav.sound_options import SMALL_SOUND, SOUND
 from convertd.errors import FileInvalid, InvalidRequest, LimitExceeded
 from convertd.model.operations import parse_options
 from tests.contract.test_pyav import probed, streams

@@ -124,7 +124,7 @@ def test_codecs_that_the_container_cannot_hold_are_refused(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("given", "field"),
     [
-        ({"crf": 20, "video_bitrate": 500_000}, "video_bitrate"),
+        ({"crf": 20, "quality": 50}, "quality"),
         ({"video_codec": "copy", "width": 32}, "width"),
         ({"audio_codec": "copy", "channels": 1}, "channels"),
         ({"audio_codec": "none", "audio_bitrate": 64_000}, "audio_bitrate"),

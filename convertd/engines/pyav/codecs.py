@@ -156,6 +156,22 @@ CONTAINERS: Final[Mapping[str, Container]] = {
 }  # fmt: skip
 
 
+SAME_CONTAINERS: Final[Mapping[str, Container]] = {
+    **CONTAINERS,
+    "m4v": Container(muxer="mp4", options={**_FASTSTART, "brand": "M4V "}),
+    "3gp": Container(muxer="3gp", options=_FASTSTART),
+    "avi": Container(muxer="avi"),
+    "wmv": Container(muxer="asf"),
+    "wma": Container(muxer="asf"),
+    "flv": Container(muxer="flv"),
+    "mpg": Container(muxer="vob"),
+    "ts": Container(muxer="mpegts"),
+    "ogv": Container(muxer="ogv"),
+    "amr": Container(muxer="amr"),
+}
+"""Where the streams of a file of each format are copied to, whatever codecs they have."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoEncoder:
     """An encoder for pictures that move."""
@@ -203,6 +219,8 @@ class SoundEncoder:
     exact_channels: int | None = None
     quality: int | None = None
     """VBR quality where no bit rate is asked for (FFmpeg's ``-q:a``)."""
+    qualities: tuple[int, int] | None = None
+    """The worst and the best of that scale which a quality from 1 to 100 is spread over."""
     quality_small: int | None = None
     """The same for ``compress``, where it has no bit rate to choose."""
     options: Mapping[str, str] = field(default_factory=dict)
@@ -229,6 +247,7 @@ SOUND_ENCODERS: Final[Mapping[str, SoundEncoder]] = {
         library="libmp3lame",
         name="mp3",
         quality=2,
+        qualities=(9, 0),
         rates=(8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
         max_channels=2,
     ),
@@ -240,7 +259,7 @@ SOUND_ENCODERS: Final[Mapping[str, SoundEncoder]] = {
         layouts=_SIDE_BY_SIDE,
     ),
     "vorbis": SoundEncoder(
-        library="vorbis", name="vorbis", exact_channels=2, quality=5, quality_small=2,
+        library="vorbis", name="vorbis", exact_channels=2, quality=5, quality_small=2, qualities=(0, 7),
         options={"strict": "experimental"}, through="s16",
         rates=(8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
     ),

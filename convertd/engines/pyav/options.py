@@ -1,4 +1,4 @@
-"""What may be asked for, target by target, so that a wrong wish is refused when it is made.
+"""What may be asked for of a video, target by target, so that a wrong wish is refused when it is made.
 
 Every struct narrows one of :mod:`convertd.model.operations` to what its container or codec can do.
 """
@@ -9,96 +9,27 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
+from convertd.engines.pyav.sound_options import check_part, refuse_both
 from convertd.errors import InvalidRequest
 from convertd.model import operations as ops
 from convertd.model.operations import Options
 
-Mp3Rate = Literal[8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000]
-AacRate = Literal[8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000]
-OpusRate = Literal[8000, 12000, 16000, 24000, 48000]
-
-
-Mp3Bitrate = Annotated[
-    int, Meta(ge=8_000, le=320_000, description="Bits per second: 128000 or 128k.", extra={"unit": "bits/s"})
-]
-OpusBitrate = Annotated[
-    int, Meta(ge=6_000, le=510_000, description="Bits per second: 128000 or 128k.", extra={"unit": "bits/s"})
-]
-AacBitrate = Annotated[
-    int, Meta(ge=16_000, le=576_000, description="Bits per second: 128000 or 128k.", extra={"unit": "bits/s"})
-]
-
-
-class Mp3Convert(Options, frozen=True, kw_only=True):
-    """Sound to ``mp3``."""
-
-    audio_bitrate: Mp3Bitrate | None = None
-    channels: Literal[1, 2] | None = None
-    sample_rate: Mp3Rate | None = None
-    audio_track: ops.AudioTrack | None = None
-    strip_metadata: bool = False
-
-
-class AacConvert(Options, frozen=True, kw_only=True):
-    """Sound to ``m4a`` or ``aac``."""
-
-    audio_bitrate: AacBitrate | None = None
-    channels: ops.Channels | None = None
-    sample_rate: AacRate | None = None
-    audio_track: ops.AudioTrack | None = None
-    strip_metadata: bool = False
-
-
-class OpusConvert(Options, frozen=True, kw_only=True):
-    """Sound to ``opus``."""
-
-    audio_bitrate: OpusBitrate | None = None
-    channels: ops.Channels | None = None
-    sample_rate: OpusRate | None = None
-    audio_track: ops.AudioTrack | None = None
-    strip_metadata: bool = False
-
-
-class VorbisConvert(Options, frozen=True, kw_only=True):
-    """Sound to ``ogg``: FFmpeg's own Vorbis encoder makes stereo, and is not told a bit rate."""
-
-    channels: Literal[2] | None = None
-    sample_rate: Annotated[int, Meta(ge=8_000, le=48_000, description="Samples per second.")] | None = None
-    audio_track: ops.AudioTrack | None = None
-    strip_metadata: bool = False
-
-
-class LosslessConvert(Options, frozen=True, kw_only=True):
-    """Sound to ``wav``, ``flac`` or ``aiff``, which have no bit rate to choose."""
-
-    channels: ops.Channels | None = None
-    sample_rate: ops.SampleRate | None = None
-    audio_track: ops.AudioTrack | None = None
-    strip_metadata: bool = False
-
-
-SOUND: Final[dict[str, type[Options]]] = {
-    "mp3": Mp3Convert,
-    "m4a": AacConvert,
-    "aac": AacConvert,
-    "opus": OpusConvert,
-    "ogg": VorbisConvert,
-    "wav": LosslessConvert,
-    "flac": LosslessConvert,
-    "aiff": LosslessConvert,
-}
-"""``convert`` and ``extract-audio`` to a sound, by target."""
-
-_PICTURE_WISHES: Final = ("crf", "video_bitrate", "preset", "width", "height", "fps")
+_PICTURE_WISHES: Final = ("crf", "quality", "video_bitrate", "preset", "width", "height", "fps")
 _SOUND_WISHES: Final = ("audio_bitrate", "channels", "sample_rate")
 
 
 class VideoWishes(ops.VideoConvert, frozen=True, kw_only=True):
-    """``convert`` between videos, with the contradictions refused."""
+    """``convert`` between videos, with the contradictions refused.
+
+    ``quality`` is a crf on one scale for all codecs: 75 is the usual one. Beside a crf or a quality,
+    ``video_bitrate`` is a cap: easy scenes take less, none takes more for long.
+    """
+
+    quality: ops.Quality | None = None
 
     def __post_init__(self) -> None:
         """Raise :class:`InvalidRequest` for wishes that cannot all be met."""
-        check_rate_control(self.video_codec, self.crf, self.video_bitrate)
+        check_rate_control(self, self.video_codec, self.crf)
         if self.video_codec == "copy":
             refuse_with(self, "video_codec", "copy", _PICTURE_WISHES)
         if self.audio_codec == "copy":
@@ -146,6 +77,7 @@ class AnimationWishes(Options, frozen=True, kw_only=True):
 
     video_codec: Literal["h264", "h265", "vp8", "vp9", "av1"] | None = None
     crf: ops.Crf | None = None
+    quality: ops.Quality | None = None
     video_bitrate: ops.Bitrate | None = None
     preset: ops.Preset | None = None
     width: ops.Width | None = None
@@ -155,7 +87,7 @@ class AnimationWishes(Options, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise :class:`InvalidRequest` for wishes that cannot all be met."""
-        check_rate_control(self.video_codec, self.crf, self.video_bitrate)
+        check_rate_control(self, self.video_codec, self.crf)
 
 
 class AnimationToMp4(AnimationWishes, frozen=True, kw_only=True):
@@ -228,70 +160,43 @@ THUMBNAIL: Final[dict[str, type[Options]]] = {
 """``thumbnail`` of a video, by target."""
 
 
-class VideoCompress(ops.VideoCompress, frozen=True, kw_only=True):
-    """``compress`` a video by ``crf`` or down to ``target_bytes``, not both."""
+class PlainStoryboard(Options, frozen=True, kw_only=True):
+    """``storyboard``: ``frames`` spread evenly over a video, in rows of ``columns`` tiles ``width`` wide (no
+    wider than the video), as one picture without loss."""
 
-    def __post_init__(self) -> None:
-        """Raise :class:`InvalidRequest` for both at once."""
-        if self.crf is not None and self.target_bytes is not None:
-            raise InvalidRequest("Give either 'crf' or 'target_bytes', not both.", field="target_bytes")
-
-
-class SoundCompress(ops.AudioCompress, frozen=True, kw_only=True):
-    """``compress`` a sound by ``audio_bitrate`` or down to ``target_bytes``, not both."""
-
-    def __post_init__(self) -> None:
-        """Raise :class:`InvalidRequest` for both at once."""
-        if self.audio_bitrate is not None and self.target_bytes is not None:
-            raise InvalidRequest(
-                "Give either 'audio_bitrate' or 'target_bytes', not both.", field="target_bytes"
-            )
+    frames: Annotated[int, Meta(ge=1, le=100, description="How many frames.")] = 12
+    columns: Annotated[int, Meta(ge=1, le=10, description="Frames side by side.")] = 4
+    width: Annotated[int, Meta(ge=16, le=2048, description="Width of one frame in pixels.")] = 240
 
 
-class Mp3Compress(SoundCompress, frozen=True, kw_only=True):
-    """``compress`` a sound to ``mp3``."""
+class Storyboard(PlainStoryboard, frozen=True, kw_only=True):
+    """``storyboard`` as a picture with loss."""
 
-    audio_bitrate: Mp3Bitrate | None = None
-
-
-class AacCompress(SoundCompress, frozen=True, kw_only=True):
-    """``compress`` a sound to ``m4a`` or ``aac``."""
-
-    audio_bitrate: AacBitrate | None = None
+    quality: ops.Quality | None = None
 
 
-class OpusCompress(SoundCompress, frozen=True, kw_only=True):
-    """``compress`` a sound to ``opus``."""
-
-    audio_bitrate: OpusBitrate | None = None
-
-
-class VorbisCompress(Options, frozen=True, kw_only=True):
-    """``compress`` a sound to ``ogg``."""
-
-    strip_metadata: bool = True
-
-
-SMALL_SOUND: Final[dict[str, type[Options]]] = {
-    "ogg": VorbisCompress,
-    "mp3": Mp3Compress,
-    "m4a": AacCompress,
-    "aac": AacCompress,
-    "opus": OpusCompress,
+STORYBOARD: Final[dict[str, type[Options]]] = {
+    "jpg": Storyboard,
+    "png": PlainStoryboard,
+    "webp": Storyboard,
 }
-"""``compress`` of a sound, by target; lossless ones cannot be made smaller."""
+"""``storyboard``, by target."""
 
 
-class SoundTrim(Options, frozen=True, kw_only=True):
-    """``trim`` a sound to the part from ``start`` that lasts ``duration`` (or ends at ``end``)."""
+class NoOptions(Options, frozen=True, kw_only=True):
+    """``inspect`` and ``strip-metadata``, which leave nothing to choose."""
 
-    start: ops.Seconds = 0.0
-    duration: ops.Seconds | None = None
-    end: ops.Seconds | None = None
+
+class VideoCompress(ops.VideoCompress, frozen=True, kw_only=True):
+    """``compress`` a video by ``crf``, by ``quality`` or down to ``target_bytes``."""
+
+    quality: ops.Quality | None = None
 
     def __post_init__(self) -> None:
-        """Raise :class:`InvalidRequest` where the part is empty or told twice."""
-        check_part(self.start, self.duration, self.end)
+        """Raise :class:`InvalidRequest` for two of them at once."""
+        refuse_both(self, "crf", "quality")
+        refuse_both(self, "crf", "target_bytes")
+        refuse_both(self, "quality", "target_bytes")
 
 
 class VideoTrim(ops.Trim, frozen=True, kw_only=True):
@@ -302,20 +207,9 @@ class VideoTrim(ops.Trim, frozen=True, kw_only=True):
         check_part(self.start, self.duration, self.end)
 
 
-def check_part(start: float, duration: float | None, end: float | None) -> None:
-    """Raise :class:`InvalidRequest` unless the three describe one part that is not empty."""
-    if duration is not None and end is not None:
-        raise InvalidRequest("Give either 'duration' or 'end', not both.", field="end")
-    if duration is not None and duration <= 0:
-        raise InvalidRequest("'duration' must be more than 0 seconds.", field="duration")
-    if end is not None and end <= start:
-        raise InvalidRequest(f"'end' ({end:g} s) must be after 'start' ({start:g} s).", field="end")
-
-
-def check_rate_control(codec: str | None, crf: int | None, bitrate: int | None) -> None:
-    """Raise :class:`InvalidRequest` where quality and bit rate are both given or the crf is out of scale."""
-    if crf is not None and bitrate is not None:
-        raise InvalidRequest("Give either 'crf' or 'video_bitrate', not both.", field="video_bitrate")
+def check_rate_control(options: Options, codec: str | None, crf: int | None) -> None:
+    """Raise :class:`InvalidRequest` where quality is told twice or the crf is out of scale."""
+    refuse_both(options, "crf", "quality")
     if crf is not None and crf > 51 and codec in ("h264", "h265"):
         raise InvalidRequest(f"'crf' for {codec} goes from 0 to 51.", field="crf")
 

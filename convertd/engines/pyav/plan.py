@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from typing import Final
 
-from convertd.engines.pyav.codecs import (
-    CONTAINERS,
-    PRESETS,
-    SOUND_ENCODERS,
-    SVT_PRESET,
-    TELLS_ASPECT,
-    VIDEO_ENCODERS,
-    VPX_SPEED,
-    Container,
-    SoundEncoder,
-    VideoEncoder,
-)
+from convertd.engines.pyav.codecs import CONTAINERS, TELLS_ASPECT, VIDEO_ENCODERS, Container
 from convertd.engines.pyav.filters import frame_steps, upright_size
-from convertd.engines.pyav.planned import Copied, EncodedSound, EncodedText, EncodedVideo, Plan, Wishes
-from convertd.engines.pyav.source import Picture, SoundStream, Source, VideoStream
+from convertd.engines.pyav.planned import Copied, EncodedText, EncodedVideo, Plan, Wishes
+from convertd.engines.pyav.rate_control import video_bit_rate, video_options
+from convertd.engines.pyav.sound_plan import plan_sounds
+from convertd.engines.pyav.source import Picture, Source, VideoStream
+from convertd.engines.pyav.words import choose, listed
 from convertd.errors import FileInvalid, InvalidRequest
-
-DEFAULT_PRESET: Final = "veryfast"
-SMALL_PRESET: Final = "medium"
-"""``compress`` may take its time: the size is what was asked for."""
-
 
 Look = Callable[[int], Picture]
 """Decodes the first frame of the stream with this index; called only where it matters."""
@@ -38,7 +24,8 @@ def plan_video(source: Source, target: str, wishes: Wishes, look: Look) -> Plan:
     container = CONTAINERS[target]
     notes: list[str] = []
     video = _video(source, container, target, wishes, look, notes)
-    sounds = _sounds(source, container, target, wishes, notes)
+    # The one number for quality is the picture's where there is one.
+    sounds = plan_sounds(source, container, target, replace(wishes, quality=None), notes)
     texts = _texts(source, container, target, notes)
     if source.covers and not container.covers and not wishes.strip_metadata:
         notes.append(f"The cover picture was left out: it is not kept in {target}.")
@@ -71,7 +58,7 @@ def plan_sound(source: Source, target: str, wishes: Wishes) -> Plan:
         notes.append(f"The cover picture was left out: it is not kept in {target}.")
     return Plan(
         container=container,
-        sounds=_sounds(source, container, target, wishes, notes),
+        sounds=plan_sounds(source, container, target, wishes, notes),
         covers=source.covers[:1]
         if container.covers and not wishes.strip_metadata and not source.videos
         else (),
@@ -107,7 +94,7 @@ def _video_stays(stream: VideoStream, container: Container, target: str, wishes:
         if stream.codec not in container.copies_video:
             raise InvalidRequest(
                 f"{target} cannot hold {stream.codec} video as it is; use video_codec "
-                f"{_or(container.video)}.",
+                f"{listed(container.video)}.",
                 field="video_codec",
             )
         return not wishes.encode
@@ -154,10 +141,10 @@ def encode_video(
     stream: VideoStream, container: Container, target: str, wishes: Wishes, picture: Picture, notes: list[str]
 ) -> EncodedVideo:
     """How ``stream``, whose first frame is ``picture``, is encoded; remarks for the client join ``notes``."""
-    word = _word(wishes.video_codec, stream.codec, container.video, VIDEO_ENCODERS, kept=wishes.encode)
+    word = choose(wishes.video_codec, stream.codec, container.video, VIDEO_ENCODERS, kept=wishes.encode)
     if word not in container.video:
         raise InvalidRequest(
-            f"{target} cannot hold {word} video; use {_or(container.video)}.", field="video_codec"
+            f"{target} cannot hold {word} video; use {listed(container.video)}.", field="video_codec"
         )
     encoder = VIDEO_ENCODERS[word]
     if wishes.crf is not None and wishes.crf > encoder.crf_max:
@@ -188,26 +175,11 @@ def encode_video(
         aspect=shape.aspect,
         colour=shape.colour,
         filters=shape.steps,
-        bit_rate=wishes.video_bitrate or _ceiling(word, shape.width, shape.height, rate),
-        options=_encoder_options(word, encoder, wishes, shape.width, alpha),
+        bit_rate=video_bit_rate(word, wishes, (shape.width, shape.height), rate),
+        options=video_options(word, encoder, wishes, shape.width, alpha=alpha),
         tag="hvc1" if word == "h265" and container.muxer in ("mp4", "mov") else None,
         alpha=alpha,
     )
-
-
-def _word(
-    wished: str | None,
-    codec: str,
-    words: tuple[str, ...],
-    encoders: Mapping[str, VideoEncoder] | Mapping[str, SoundEncoder],
-    *,
-    kept: bool,
-) -> str:
-    """Which encoder: the wished one, the one of the stream's own ``codec`` if ``kept``, or the usual one."""
-    if wished not in (None, "copy"):
-        return str(wished)
-    own = next((word for word in words if encoders[word].name == codec), None) if kept else None
-    return own or words[0]
 
 
 def _tell_losses(stream: VideoStream, picture: Picture, deep: bool, alpha: bool, notes: list[str]) -> None:
@@ -215,165 +187,6 @@ def _tell_losses(stream: VideoStream, picture: Picture, deep: bool, alpha: bool,
         notes.append("The HDR video was tone-mapped to standard dynamic range; h265 or av1 would keep it.")
     if stream.alpha_aside or (picture.alpha and not alpha):
         notes.append("Transparent parts of the video were laid on black.")
-
-
-def _ceiling(word: str, width: int, height: int, rate: Fraction) -> int:
-    """VP8 holds its crf only under a bit rate: a generous one, a fifth of a bit a pixel."""
-    return int(width * height * min(float(rate), 60.0) / 5) + 200_000 if word == "vp8" else 0
-
-
-def _encoder_options(
-    word: str, encoder: VideoEncoder, wishes: Wishes, width: int, alpha: bool
-) -> dict[str, str]:
-    preset = wishes.preset or (SMALL_PRESET if wishes.small else DEFAULT_PRESET)
-    speed = PRESETS.index(preset)
-    options: dict[str, str] = {}
-    if not wishes.video_bitrate:
-        crf = wishes.crf if wishes.crf is not None else encoder.crf_small if wishes.small else encoder.crf
-        options["crf"] = str(crf)
-    if word in ("h264", "h265"):
-        options["preset"] = preset
-    if word == "h265":
-        options["x265-params"] = "log-level=error"
-    if word in ("vp8", "vp9"):
-        options |= {"deadline": "good", "cpu-used": str(VPX_SPEED[speed]), "lag-in-frames": "25"}
-        options["auto-alt-ref"] = "0" if alpha else "1"
-    if word == "vp9":
-        options |= {"row-mt": "1", "tile-columns": str(max(0, min(4, (width // 256).bit_length() - 1)))}
-    if word == "av1":
-        options["preset"] = str(SVT_PRESET[speed])
-    return options
-
-
-def _sounds(
-    source: Source, container: Container, target: str, wishes: Wishes, notes: list[str]
-) -> tuple[Copied | EncodedSound, ...]:
-    if wishes.audio_codec == "none":
-        return ()
-    if wishes.audio_track is None:
-        streams = source.sounds
-    elif wishes.audio_track < len(source.sounds):
-        streams = (source.sounds[wishes.audio_track],)
-    else:
-        count = len(source.sounds)
-        has = f"tracks 0 to {count - 1}" if count > 1 else "track 0 alone" if count else "no audio track"
-        raise InvalidRequest(
-            f"There is no audio track {wishes.audio_track}: the file has {has}.", field="audio_track"
-        )
-    return tuple(_sound(stream, container, target, wishes, notes) for stream in streams)
-
-
-def _sound(
-    stream: SoundStream, container: Container, target: str, wishes: Wishes, notes: list[str]
-) -> Copied | EncodedSound:
-    if _sound_stays(stream, container, target, wishes):
-        return Copied(index=stream.index, codec=stream.codec)
-    word = _word(wishes.audio_codec, stream.codec, container.sound, SOUND_ENCODERS, kept=wishes.encode)
-    if word not in container.sound:
-        raise InvalidRequest(
-            f"{target} cannot hold {word} sound; use {_or(container.sound)}.", field="audio_codec"
-        )
-    encoder = SOUND_ENCODERS[word]
-    if wishes.channels is None and (made := _channels(stream, encoder, wishes)) != stream.channels:
-        had = f"{stream.channels} channel{'s' if stream.channels > 1 else ''}"
-        can = "" if encoder.exact_channels else "up to "
-        notes.append(
-            f"The sound of {had} became one of {made}: {encoder.name} is made with {can}{made} here."
-        )
-    return replace(encode_sound(stream, encoder, wishes), least=container.least)
-
-
-def _sound_stays(stream: SoundStream, container: Container, target: str, wishes: Wishes) -> bool:
-    fits = stream.codec in container.copies_sound
-    if wishes.audio_codec == "copy" and not fits:
-        raise InvalidRequest(
-            f"{target} cannot hold {stream.codec} sound as it is; use audio_codec {_or(container.sound)}.",
-            field="audio_codec",
-        )
-    wished = wishes.audio_codec
-    return (
-        fits
-        and not (wishes.encode and not _small_enough(stream, wishes))
-        and wishes.audio_bitrate is None
-        and (wished in (None, "copy") or SOUND_ENCODERS[wished].name == stream.codec)
-        and wishes.channels in (None, stream.channels)
-        and wishes.sample_rate in (None, stream.sample_rate)
-    )
-
-
-def _small_enough(stream: SoundStream, wishes: Wishes) -> bool:
-    """Whether ``compress`` would gain nothing by encoding a track of few bits once more."""
-    return wishes.small and 0 < stream.bit_rate <= 64_000 * stream.channels
-
-
-def encode_sound(stream: SoundStream, encoder: SoundEncoder, wishes: Wishes) -> EncodedSound:
-    """How ``stream`` is encoded with ``encoder``."""
-    channels = _channels(stream, encoder, wishes)
-    deep = stream.deep and encoder.deep is not None
-    library = encoder.deep if deep and encoder.deep else encoder.library
-    bit_rate = wishes.audio_bitrate or _usual_bit_rate(encoder, channels, small=wishes.small)
-    return EncodedSound(
-        index=stream.index,
-        library=library,
-        codec=library if encoder.deep else encoder.name,
-        layout=_layout(stream, encoder, channels),
-        sample_rate=_sample_rate(stream, encoder, wishes),
-        bit_rate=bit_rate,
-        quality=None if bit_rate else encoder.quality_small if wishes.small else encoder.quality,
-        options=dict(encoder.options),
-        through=encoder.through,
-        deep=stream.deep,
-    )
-
-
-def _channels(stream: SoundStream, encoder: SoundEncoder, wishes: Wishes) -> int:
-    if encoder.exact_channels is not None:
-        if wishes.channels not in (None, encoder.exact_channels):
-            raise InvalidRequest(
-                f"{encoder.name} sound can have {encoder.exact_channels} channels here.", field="channels"
-            )
-        return encoder.exact_channels
-    if wishes.channels is not None and wishes.channels > encoder.max_channels:
-        raise InvalidRequest(
-            f"{encoder.name} sound can have up to {encoder.max_channels} channels.", field="channels"
-        )
-    return wishes.channels or min(stream.channels, encoder.max_channels)
-
-
-_LAYOUTS: Final = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-
-
-def _layout(stream: SoundStream, encoder: SoundEncoder, channels: int) -> str:
-    """The source's own where the encoder takes any, else the usual one for so many channels."""
-    if (
-        channels == stream.channels
-        and not encoder.layouts
-        and channels > 2
-        and "channels" not in stream.layout
-    ):
-        return stream.layout
-    return encoder.layouts.get(channels, _LAYOUTS[channels])
-
-
-def _sample_rate(stream: SoundStream, encoder: SoundEncoder, wishes: Wishes) -> int:
-    rate = wishes.sample_rate or stream.sample_rate
-    if not encoder.rates or rate in encoder.rates:
-        return rate
-    if wishes.sample_rate is not None:
-        allowed = ", ".join(str(rate) for rate in encoder.rates)
-        raise InvalidRequest(f"{encoder.name} sound takes the sample rates {allowed}.", field="sample_rate")
-    return next((known for known in encoder.rates if known >= rate), encoder.rates[-1])
-
-
-def _usual_bit_rate(encoder: SoundEncoder, channels: int, *, small: bool) -> int:
-    """0 where the encoder has a quality instead."""
-    if small and encoder.name == "mp3":
-        return 64_000 if channels == 1 else 112_000
-    if encoder.bitrates is None:
-        return 0
-    mono, stereo, further = encoder.bitrates
-    usual = mono if channels == 1 else stereo + further * (channels - 2)
-    return usual * 5 // 8 if small else usual
 
 
 def _texts(
@@ -399,7 +212,3 @@ def _as_fraction(fps: float) -> Fraction:
     if broadcast and abs(float(broadcast) - fps) < 0.005 and abs(fps - round(fps)) > 0.001:
         return broadcast
     return Fraction(fps).limit_denominator(1000)
-
-
-def _or(words: tuple[str, ...]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

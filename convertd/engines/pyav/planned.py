@@ -17,6 +17,7 @@ class Wishes:
 
     video_codec: str | None = None
     crf: int | None = None
+    quality: int | None = None
     video_bitrate: int | None = None
     preset: str | None = None
     width: int | None = None
@@ -37,7 +38,9 @@ class Wishes:
     @property
     def of_picture(self) -> bool:
         """Whether anything but the size was asked of the picture, so that it must be encoded."""
-        return any(wish is not None for wish in (self.crf, self.video_bitrate, self.preset, self.fps))
+        return any(
+            wish is not None for wish in (self.crf, self.quality, self.video_bitrate, self.preset, self.fps)
+        )
 
 
 def wishes_of(options: Options, **more: bool) -> Wishes:
@@ -90,6 +93,8 @@ class EncodedSound:
     bit_rate: int = 0
     quality: int | None = None
     options: dict[str, str] = field(default_factory=dict)
+    filters: Filters = ()
+    """What is done to the sound as it was decoded."""
     through: str | None = None
     """Sample format that the sound is brought to before the encoder has it."""
     least: int = 0
@@ -112,6 +117,7 @@ class Plan:
 
     container: Container
     video: Copied | EncodedVideo | None = None
+    more_videos: tuple[Copied, ...] = ()
     sounds: tuple[Copied | EncodedSound, ...] = ()
     texts: tuple[Copied | EncodedText, ...] = ()
     covers: tuple[int, ...] = ()

@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import Any, Final, Protocol, cast
 
 import av
-from av.audio.resampler import AudioResampler
 from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
@@ -15,13 +14,9 @@ from av.video.frame import PictureType
 
 from convertd.engines.base import Limits
 from convertd.engines.pyav.frames import FrameShaper, Placement, Window, ticks
-from convertd.engines.pyav.planned import EncodedSound, EncodedVideo
+from convertd.engines.pyav.planned import EncodedVideo
 from convertd.engines.pyav.reading import check_pixels
 from convertd.engines.pyav.writing import Sink
-
-_JITTER: Final = 0.003
-"""Seconds by which a container that counts in milliseconds may misplace a block of sound."""
-
 
 _LONGEST: Final = 600
 """Seconds that no packet of sound lasts. FFmpeg tells of 2³² samples, less a few, where the last packet of a
@@ -125,13 +120,14 @@ class CoverTrack:
         return
 
 
-class _Decoder:
+class Decoder:
     """What the encoded tracks share: decoding that survives damage."""
 
     pieces: int
     damaged: int
 
-    def _decode(self, packet: Packet[Any]) -> list[Any]:
+    def decode(self, packet: Packet[Any]) -> list[Any]:
+        """The frames that ``packet`` gives, none where it is damaged."""
         try:
             return cast("list[Any]", packet.decode())
         except MemoryError:
@@ -141,7 +137,7 @@ class _Decoder:
             return []
 
 
-class VideoTrack(_Decoder):
+class VideoTrack(Decoder):
     """Frames decoded, brought into shape where they are not, and encoded at their own times."""
 
     def __init__(
@@ -165,7 +161,7 @@ class VideoTrack(_Decoder):
         return self._placement.done
 
     def feed(self, packet: Packet[Any]) -> None:
-        for frame in self._decode(packet):
+        for frame in self.decode(packet):
             if not self.done:
                 self._shape(self._placement.place(frame))
 
@@ -217,106 +213,6 @@ def flushed(stream: Any) -> list[Any]:
         raise
     except av.FFmpegError:
         return []
-
-
-class SoundTrack(_Decoder):
-    """Samples decoded, resampled where they must be, and encoded."""
-
-    def __init__(
-        self, stream: av.AudioStream, out: av.AudioStream, plan: EncodedSound, window: Window, sink: Sink
-    ) -> None:
-        self.pieces = self.damaged = 0
-        self.done = False
-        self._stream, self._out, self._window, self._sink = stream, out, window, sink
-        self._through, self._least = plan.through, plan.least
-        self._encoded = 0
-        self._next: Fraction | None = None
-        self._resampler: AudioResampler | None = None
-        self._shape: tuple[str, str, int] | None = None
-
-    def feed(self, packet: Packet[Any]) -> None:
-        for frame in self._decode(packet):
-            if not self.done:
-                self._place(frame)
-
-    def _place(self, frame: av.AudioFrame) -> None:
-        """Give ``frame`` its time in the output, cut at the window's edges to the sample."""
-        rate = frame.sample_rate
-        time = self._time(frame)
-        self._next = time + Fraction(frame.samples, rate)
-        skip = keep = 0
-        if self._window.cut:
-            skip = max(0, round((self._window.start - time) * rate))
-        if self._window.end is not None:
-            keep = max(0, round((self._next - self._window.end) * rate))
-            self.done = keep > 0
-        if skip + keep >= frame.samples:
-            return
-        if skip or keep:
-            frame = cut_samples(frame, skip, frame.samples - keep)
-        frame.time_base = Fraction(1, rate)
-        frame.pts = round((time - self._window.start) * rate) + skip
-        self.pieces += 1
-        self._encode(frame)
-
-    def _time(self, frame: av.AudioFrame) -> Fraction:
-        """When the frame starts; small jitter is taken for rounding, and time never runs back."""
-        if frame.pts is None or frame.time_base is None:
-            return self._window.start if self._next is None else self._next
-        time = frame.pts * frame.time_base
-        if self._next is not None and time - self._next < _JITTER:
-            return self._next
-        return time
-
-    def _encode(self, frame: av.AudioFrame) -> None:
-        context = self._out.codec_context
-        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if shape != self._shape:
-            self._drain()
-            self._shape = shape
-            wanted = (self._through or context.format.name, context.layout.name, context.sample_rate)
-            dither = {"dither_method": "triangular"} if self._through else None
-            self._resampler = None if shape == wanted else AudioResampler(*wanted, options=dither)
-        frames = [frame] if self._resampler is None else self._resampler.resample(frame)
-        for ready in frames:
-            self._give(ready)
-
-    def _give(self, frame: av.AudioFrame) -> None:
-        self._encoded += frame.samples
-        self._sink.mux(self._out.encode(frame))
-
-    def _drain(self) -> None:
-        if self._resampler is not None:
-            for ready in self._resampler.resample(None):
-                self._give(ready)
-
-    def finish(self) -> None:
-        for frame in flushed(self._stream):
-            if not self.done:
-                self._place(frame)
-        self._drain()
-        if self.pieces:
-            if self._encoded < self._least:
-                self._give(self._silence(self._least - self._encoded))
-            self._sink.mux(self._out.encode(None))
-
-    def _silence(self, samples: int) -> av.AudioFrame:
-        context = self._out.codec_context
-        frame = av.AudioFrame(context.format.name, context.layout.name, samples)
-        frame.sample_rate = context.sample_rate
-        for plane in frame.planes:
-            plane.update(bytes(plane.buffer_size))
-        return frame
-
-
-def cut_samples(frame: av.AudioFrame, first: int, end: int) -> av.AudioFrame:
-    """Samples ``first`` to ``end`` of ``frame``, without its times."""
-    part = av.AudioFrame(frame.format.name, frame.layout.name, end - first)
-    part.sample_rate = frame.sample_rate
-    width = frame.format.bytes * (1 if frame.format.is_planar else frame.layout.nb_channels)
-    for old, new in zip(frame.planes, part.planes, strict=True):
-        new.update(bytes(memoryview(old)[first * width : end * width]).ljust(new.buffer_size, b"\0"))
-    return part
 
 
 class TextTrack:

@@ -19,11 +19,11 @@ from convertd.engines.pyav import reading
 from convertd.engines.pyav.codecs import ENDS_ANYWHERE
 from convertd.engines.pyav.frames import Window
 from convertd.engines.pyav.planned import Copied, EncodedSound, EncodedText, EncodedVideo, Plan
+from convertd.engines.pyav.sounds import SoundEncoding, SoundTrack
 from convertd.engines.pyav.source import Source
 from convertd.engines.pyav.tracks import (
     CopiedTrack,
     CoverTrack,
-    SoundTrack,
     TextTrack,
     Track,
     VideoTrack,
@@ -109,7 +109,7 @@ def _tracks(
     """The tracks by index of their input stream, with output streams in the usual order."""
     tracks: dict[int, Track] = {}
     pairs: list[tuple[Stream, Stream]] = []
-    planned = [*([plan.video] if plan.video else []), *plan.sounds, *plan.texts]
+    planned = [*([plan.video] if plan.video else []), *plan.more_videos, *plan.sounds, *plan.texts]
     for part in planned:
         stream = container.streams[part.index]
         out, track = _track(stream, part, window, sink, call)
@@ -147,7 +147,7 @@ def _track(
         reading.prepare(stream, call.limits)
         sound = add_sound(sink, part)
         sound.disposition = stream.disposition
-        return sound, SoundTrack(stream, sound, part, window, sink)
+        return sound, SoundTrack(stream, SoundEncoding(sound, part, sink), window)
     assert isinstance(stream, SubtitleStream)  # noqa: S101 - the plan took it from describe()
     text = sink.container.add_stream(part.codec)
     assert isinstance(text, SubtitleStream)  # noqa: S101 - the codec writes subtitles
@@ -257,13 +257,13 @@ def _falls_short(source: Source, reached: float) -> bool:
     return announced - reached > 2.0 and reached < announced * _CLEARLY_SHORT
 
 
-_HAS_INDEX = frozenset(("mp4", "m4v", "mov", "3gp", "m4a", "mkv", "webm", "avi", "wav", "aiff", "flac"))
+HAS_INDEX = frozenset(("mp4", "m4v", "mov", "3gp", "m4a", "mkv", "webm", "avi", "wav", "aiff", "flac"))
 """Formats that FFmpeg seeks in without guessing; of others the beginning is read and thrown away."""
 
 
 def seek_before(container: InputContainer, source: str, time: Fraction) -> None:
     """Move ``container`` to a key frame at or before ``time``, or leave it at the beginning."""
-    if source not in _HAS_INDEX:
+    if source not in HAS_INDEX:
         return
     try:
         container.seek(int(time * 1_000_000), backward=True)

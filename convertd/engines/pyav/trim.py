@@ -11,8 +11,9 @@ from convertd.engines.pyav.codecs import CONTAINERS, is_lossless
 from convertd.engines.pyav.convert import describe_input, make_plan, output_name
 from convertd.engines.pyav.facts import facts_of
 from convertd.engines.pyav.frames import Window
-from convertd.engines.pyav.options import SoundTrim, VideoTrim
+from convertd.engines.pyav.options import VideoTrim
 from convertd.engines.pyav.planned import Copied, Wishes
+from convertd.engines.pyav.sound_options import SoundTrim
 from convertd.engines.pyav.source import Source
 from convertd.engines.pyav.transcode import longest, remarks, seek_before, transcode
 from convertd.errors import InvalidRequest

@@ -150,7 +150,7 @@ def copy_tags(source: InputContainer, sink: Sink, pairs: list[tuple[Stream, Stre
     for old, new in pairs:
         kept = ("language",) if strip else tuple(old.metadata)
         new.metadata.update(
-            {key: old.metadata[key] for key in kept if key in old.metadata and _untechnical(key)}
+            {key: old.metadata[key] for key in kept if key in old.metadata and not is_technical(key)}
         )
     if strip:
         return
@@ -158,7 +158,7 @@ def copy_tags(source: InputContainer, sink: Sink, pairs: list[tuple[Stream, Stre
     if not tags and len(pairs) == 1:
         # Ogg keeps the tags of a sound file in its stream.
         tags = dict(pairs[0][0].metadata)
-    sink.container.metadata.update({key: value for key, value in tags.items() if _untechnical(key)})
+    sink.container.metadata.update({key: value for key, value in tags.items() if not is_technical(key)})
 
 
 def copy_chapters(source: InputContainer, sink: Sink, window: Window) -> None:
@@ -176,5 +176,6 @@ def copy_chapters(source: InputContainer, sink: Sink, window: Window) -> None:
     sink.container.set_chapters(kept)
 
 
-def _untechnical(key: str) -> bool:
-    return key.lower().split("-")[0] not in _TECHNICAL
+def is_technical(key: str) -> bool:
+    """Whether a tag describes the making of its own file alone."""
+    return key.lower().split("-")[0] in _TECHNICAL
