@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from convertd.engines.pillow.geometry import place
 
 sides = st.integers(1, 5000)
-fits = st.sampled_from(["inside", "contain", "cover"])
+fits = st.sampled_from(["inside", "contain", "cover", "fill"])
 
 
 @given(size=st.tuples(sides, sides), width=sides, height=sides, fit=fits, enlarge=st.booleans())
@@ -37,6 +37,19 @@ def test_the_box_is_filled_where_enlarging_is_asked(
         assert placed.canvas[0] == width or placed.canvas[1] == height
     else:
         assert placed.canvas == (width, height)
+
+
+@given(size=st.tuples(sides, sides), width=sides, height=sides)
+def test_outside_is_the_smallest_that_covers_the_box(size: tuple[int, int], width: int, height: int) -> None:
+    placed = place(size, width, height, "outside", True)
+    assert placed.canvas == placed.size
+    assert placed.box == (0, 0, *size)
+    assert placed.size[0] == width or placed.size[1] == height
+    assert placed.size[0] >= width
+    assert placed.size[1] >= height
+    unasked = place(size, width, height, "outside", False)
+    assert unasked.size[0] <= size[0]
+    assert unasked.size[1] <= size[1]
 
 
 def test_no_bounds_change_nothing() -> None:

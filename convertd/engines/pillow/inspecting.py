@@ -47,9 +47,11 @@ def clean(text: object) -> str | None:
 def _facts(call: Call, image: ImageFile.ImageFile) -> dict[str, Any]:
     lying, depth, layout = orientation(image), _bit_depth(call, image), image.mode
     alpha = image.has_transparency_data
-    frames = count_frames(image, call.source, call.limits)
-    duration = _duration(image, frames) if call.source in ANIMATED and frames > 1 else None
-    if frames > 1:
+    count = count_frames(image, call.source, call.limits)
+    # An APNG may begin with a picture for readers that know no animation: it is none of the frames.
+    first = 1 if getattr(image, "default_image", False) and count > 1 else 0
+    duration = _duration(image, first, count) if call.source in ANIMATED and count - first > 1 else None
+    if count > 1:
         image.seek(0)
     image.load()
     found = collect(image)
@@ -62,7 +64,7 @@ def _facts(call: Call, image: ImageFile.ImageFile) -> dict[str, Any]:
         "size_bytes": call.input.stat().st_size,
         "width": width,
         "height": height,
-        "frames": frames,
+        "frames": count - first,
         "duration": duration,
         "color_space": _SPACES.get(layout, "gray" if layout.startswith("I;16") else "rgb"),
         "bit_depth": depth,
@@ -74,11 +76,10 @@ def _facts(call: Call, image: ImageFile.ImageFile) -> dict[str, Any]:
     }
 
 
-def _duration(image: ImageFile.ImageFile, frames: int) -> float:
-    """Seconds that the animation lasts."""
-    first = 1 if getattr(image, "default_image", False) else 0
+def _duration(image: ImageFile.ImageFile, first: int, count: int) -> float:
+    """Seconds that the frames from ``first`` on last."""
     milliseconds = 0
-    for index in range(first, frames):
+    for index in range(first, count):
         image.seek(index)
         image.load()
         milliseconds += int(image.info.get("duration") or 0)
