@@ -18,6 +18,7 @@ from convertd.api.unpacking import Unpacker
 from convertd.errors import Conflict, FileInvalid, Timeout, from_code
 from convertd.jobs.service import JobService
 from convertd.jobs.submission import Submission, TaskRequest
+from convertd.model.formats import identify
 from convertd.model.ids import new_job_id
 from convertd.model.job import Artifact, Callback, Job, State
 from convertd.model.sniffing import sniff
@@ -165,6 +166,10 @@ class Desk:
         files = self._received.files
         files[files.index(upload)] = replace(upload, name=clean_name(name))
 
+    async def inline(self, data: bytes, *, field: str, name: str) -> None:
+        """Store what stood in the request's own ``field`` as a file called ``name``."""
+        await self._reception.intake.inline(self._received, data, part=field, name=name)
+
     async def discard(self, upload: Upload) -> None:
         """Do without a file that came."""
         await self._reception.intake.discard(self._received, upload)
@@ -212,4 +217,5 @@ class Desk:
 
 
 def _is_zip(upload: Upload) -> bool:
-    return sniff(upload.head) == "zip"
+    """Not what its name says to be a document, whose container may show nothing else at its start."""
+    return sniff(upload.head) == "zip" and identify(upload.name, upload.head).name == "zip"

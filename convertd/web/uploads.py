@@ -159,6 +159,15 @@ class Intake:
         source = _Source(part=part, name=name or fetched.name, media_type=fetched.media_type)
         await self._file(received, source, next_chunk)
 
+    async def inline(self, received: Received, data: bytes, *, part: str, name: str) -> None:
+        """A file that stood in one of the request's fields."""
+        chunks = iter((data,))
+
+        async def next_chunk() -> bytes:
+            return next(chunks, b"")
+
+        await self._file(received, _Source(part=part, name=name, media_type=""), next_chunk)
+
     async def discard(self, received: Received, upload: Upload) -> None:
         """Take back one file."""
         received.files.remove(upload)

@@ -1,0 +1,271 @@
+"""The routes of the Convert API."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from msgspec.structs import replace
+
+from convertd.api.dialect import Services
+from convertd.api.reception import Desk, Order
+from convertd.api.toolkitapi import requests, views
+from convertd.api.toolkitapi.endpoints import (
+    CATEGORIES,
+    MEDIA_INFO,
+    UNSERVED,
+    VIDEO_THUMBNAIL,
+    Endpoint,
+    formats_view,
+)
+from convertd.api.toolkitapi.requests import Wanted
+from convertd.errors import Conflict, InvalidRequest, NotFound, UnsupportedFormat, from_code
+from convertd.jobs.submission import TaskRequest
+from convertd.model.callback import CallbackForm
+from convertd.model.formats import FORMATS
+from convertd.model.job import Artifact, Job, State
+from convertd.web.idempotency import key_of
+from convertd.web.problems import Problem
+from convertd.web.replies import json_response
+from convertd.web.server import ACCOUNT, Route
+from convertd.web.uploads import clean_name
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_BODY_BYTES: Final = 4 * 1024 * 1024
+"""Longest JSON body, with the source that may stand in it."""
+_SMALL_BYTES: Final = 10 * 1024 * 1024
+_SMALL_SECONDS: Final = 10.0
+"""A source of at most so many bytes is waited for so long; clients give up after 30 seconds."""
+_STREAM_SECONDS: Final = 240.0
+_INFO_SECONDS: Final = 25.0
+_POLL_AFTER: Final = "2"
+
+
+class ToolkitDialect:
+    """Implements :class:`convertd.api.dialect.Dialect`."""
+
+    name = "toolkitapi"
+    callback_form: CallbackForm | None = None
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._jobs = services.jobs
+        self._listed: dict[str, dict[str, Any]] = {}
+
+    def routes(self) -> Sequence[Route]:
+        # A variable without a pattern matches no braces, which a published client sends as they stand.
+        poll, download = "jobs/{job_id:[^/]+}", "download/{object_name:.+}"
+        return (
+            self._route("GET", f"/v1/convert/{poll}", self._show),
+            self._route("GET", f"/convert/{poll}", self._show),
+            self._route("GET", f"/v1/convert/{download}", self._download, public=True),
+            *(route for endpoint in CATEGORIES.values() for route in self._both(endpoint)),
+            self._work("POST", VIDEO_THUMBNAIL, self._convert),
+            self._work("POST", MEDIA_INFO, self._media_info),
+            *(
+                self._route("POST", f"/v1/convert/{name}", partial(_unserved, about))
+                for name, about in UNSERVED.items()
+            ),
+            self._route("GET", "/v1/convert/supported-media-formats", self._media_formats),
+            self._route("GET", "/v1/convert/formats", self._formats),
+            self._route("GET", "/v1/convert/formats/{category:[^/]+}", self._category),
+            self._route("GET", "/v1/status", self._status, public=True),
+        )
+
+    def _both(self, endpoint: Endpoint) -> tuple[Route, Route]:
+        return self._work("POST", endpoint, self._convert), self._work("GET", endpoint, self._stream)
+
+    def _work(
+        self,
+        method: str,
+        endpoint: Endpoint,
+        handler: Callable[[Endpoint, web.Request], Awaitable[web.StreamResponse]],
+    ) -> Route:
+        return self._route(method, endpoint.path, partial(handler, endpoint), accepts_work=True)
+
+    def _route(
+        self,
+        method: str,
+        path: str,
+        handler: Handler,
+        *,
+        public: bool = False,
+        accepts_work: bool = False,
+    ) -> Route:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            response = await handler(request)
+            response.headers.update(self._rates(request))
+            return response
+
+        return Route(method=method, path=path, handler=answer, public=public, accepts_work=accepts_work)
+
+    def owns(self, path: str) -> bool:
+        return path.startswith(("/v1/convert/", "/convert/jobs/")) or path == "/v1/status"
+
+    def error(self, request: web.BaseRequest, problem: Problem) -> web.StreamResponse:
+        status = views.error_status(problem)
+        headers = views.error_headers(problem, status) | self._rates(request)
+        return json_response(views.error_view(problem), status=status, headers=headers)
+
+    def _rates(self, request: web.BaseRequest) -> dict[str, str]:
+        account = request.get(ACCOUNT)
+        rate = self._services.rates.look(account) if account is not None else None
+        if rate is None:
+            return {}
+        return {
+            "X-RateLimit-Limit": str(rate.limit),
+            "X-RateLimit-Remaining": str(rate.remaining),
+            "X-RateLimit-Reset": str(rate.resets_at),
+        }
+
+    # Converting
+
+    async def _convert(self, endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
+        """POST: the finished job where that takes but a moment, else the job to poll."""
+        job = await self._submit(endpoint, request)
+        if job.inputs[0].bytes <= _SMALL_BYTES:
+            job = await self._jobs.wait_terminal(job, _SMALL_SECONDS)
+        if job.error is not None:
+            raise from_code(job.error.code, job.error.message)
+        if job.state is State.CANCELLED:
+            raise Conflict("The job was cancelled before it had a result.")
+        view = self._view(request, job)
+        if job.state is State.SUCCEEDED:
+            return json_response(view)
+        poll_url = f"{self._services.origin(request)}/v1/convert/jobs/{job.id}"
+        headers: dict[str, str] = {hdrs.LOCATION: poll_url, hdrs.RETRY_AFTER: _POLL_AFTER}
+        return json_response(view | {"poll_url": poll_url}, status=202, headers=headers)
+
+    async def _stream(self, endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
+        """GET: the result itself."""
+        job = await self._submit(endpoint, request)
+        job = await self._services.reception.succeeded(job, within=_STREAM_SECONDS)
+        return await self._services.send(request, views.result_key(job))
+
+    async def _media_info(self, endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
+        """POST /v1/convert/media-info."""
+        job = await self._submit(endpoint, request)
+        job = await self._services.reception.succeeded(job, within=_INFO_SECONDS)
+        return json_response(views.media_view(job.inputs[0], job.outputs[0].facts))
+
+    async def _submit(self, endpoint: Endpoint, request: web.Request) -> Job:
+        services = self._services
+        async with services.reception.desk(request, dialect=self.name, key=key_of(request)) as desk:
+            fields = await _fields(request, desk)
+            wanted = requests.read(endpoint, fields)
+            if wanted.source is not None:  # refuse before anything is fetched
+                wanted.check_route(services.registry, endpoint, wanted.source)
+            earlier = await desk.earlier(fields.items())
+            if earlier is not None:
+                return earlier
+            source = await _bring(desk, wanted)
+            wanted.check_route(services.registry, endpoint, source.format)
+            return await desk.submit(_order(endpoint, wanted, source))
+
+    # Jobs
+
+    async def _show(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/convert/jobs/{job_id}."""
+        job = await self._jobs.get(request[ACCOUNT], _variable(request, "job_id"))
+        if job.dialect != self.name:
+            raise NotFound("There is no such job here.")
+        return json_response(self._view(request, job))
+
+    def _view(self, request: web.Request, job: Job) -> dict[str, Any]:
+        services = self._services
+        url = None
+        if job.state is State.SUCCEEDED and not any(output.gone for output in job.outputs):
+            url = services.link(request, views.result_key(job), services.links_until(job))
+        return views.job_view(job, file_url=url)
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/convert/download/{object_name}: the last part of a ``file_url`` is such a name."""
+        services = self._services
+        key = services.signer.verify(_variable(request, "object_name"), services.clock())
+        return await services.send(request, key)
+
+    # Facts
+
+    async def _media_formats(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/convert/supported-media-formats."""
+        return json_response(self._formats_of("media"))
+
+    async def _formats(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/convert/formats."""
+        everything = formats_view(self._services.registry, CATEGORIES.values())
+        return json_response(
+            everything | {"categories": {name: self._formats_of(name) for name in CATEGORIES}}
+        )
+
+    async def _category(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/convert/formats/{category}."""
+        category = _variable(request, "category")
+        if category not in CATEGORIES:
+            raise NotFound(f"There is no such category; there are {', '.join(CATEGORIES)}.")
+        return json_response({"category": category} | self._formats_of(category))
+
+    def _formats_of(self, category: str) -> dict[str, Any]:
+        """Engines do not change while the server runs."""
+        if category not in self._listed:
+            self._listed[category] = formats_view(self._services.registry, (CATEGORIES[category],))
+        return self._listed[category]
+
+    async def _status(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/status."""
+        return json_response({"status": "ok"})
+
+
+async def _unserved(about: str, request: web.Request) -> web.StreamResponse:
+    raise UnsupportedFormat(
+        f"convertd has no engine for {about}; GET /v1/convert/formats lists what it converts."
+    )
+
+
+async def _fields(request: web.Request, desk: Desk) -> dict[str, Any]:
+    if request.method != hdrs.METH_POST:
+        return {name: request.query[name] for name in request.query}
+    return requests.read_json(await desk.text(limit=_BODY_BYTES))
+
+
+async def _bring(desk: Desk, wanted: Wanted) -> Artifact:
+    """The source, fetched or taken from the request itself."""
+    if wanted.url is not None:
+        await desk.fetch(wanted.url, field=requests.URL)
+    elif wanted.inline is not None and wanted.source is not None:
+        name = f"{wanted.inline_field}.{FORMATS[wanted.source].extensions[0]}"
+        await desk.inline(wanted.inline, field=wanted.inline_field, name=name)
+    try:
+        [source] = desk.artifacts(wanted.source)
+    except UnsupportedFormat as error:
+        sentence = error.message.replace("'source'", repr(wanted.source_field))
+        raise UnsupportedFormat(sentence, field=wanted.source_field) from error
+    return source
+
+
+def _order(endpoint: Endpoint, wanted: Wanted, source: Artifact) -> Order:
+    task = TaskRequest(
+        inputs=(0,),
+        operation=endpoint.operation,
+        target=wanted.target,
+        options=wanted.options(source.format),
+    )
+    name = wanted.output_name()
+    return Order(
+        operation=endpoint.operation,
+        inputs=(source if name is None else replace(source, name=clean_name(name)),),
+        tasks=(task,),
+        extras={"original_filename": source.name},
+    )
+
+
+def _variable(request: web.Request, name: str) -> str:
+    """A variable of the path, or the query's where a client left the path's own pattern as it was."""
+    value = request.match_info[name]
+    if value != f"{{{name}}}":
+        return value
+    if not request.query.get(name):
+        raise InvalidRequest(f"{name!r} is missing in the address.", field=name)
+    return request.query[name]
