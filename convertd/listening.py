@@ -62,12 +62,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(length))
         status = next(self.statuses)
-        self.send_response(status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
         headers = dict(self.headers.items())
         now = datetime.now().astimezone()
         print(f"{now:%H:%M:%S}  {describe(body, headers, self.behaviour)}  answered: {status}", flush=True)
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def log_request(self, code: object = "-", size: object = "-") -> None:
         """What was taken is printed already; errors are told by the base class."""

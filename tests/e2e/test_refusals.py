@@ -40,7 +40,7 @@ async def send_part(api: Api, disposition: str, content: bytes, head: str = "X-N
     [
         ({"to": "webp", "quality": "101"}, "invalid_request", "quality", "from 1 to 100"),
         ({"to": "webp", "quality": "best"}, "invalid_request", "quality", "from 1 to 100"),
-        ({"to": "webp", "brightness": "3"}, "invalid_request", "brightness", "no field or option"),
+        ({"to": "webp", "sparkle": "3"}, "invalid_request", "sparkle", "no field or option"),
         ({"to": "webp", "video_bitrate": "3"}, "invalid_request", "video_bitrate", "allowed here"),
         ({"to": "webp", "file": "a.png"}, "invalid_request", "file", "itself"),
         ({"tto": "webp"}, "invalid_request", "tto", "did you mean 'to'"),
@@ -52,10 +52,10 @@ async def send_part(api: Api, disposition: str, content: bytes, head: str = "X-N
         ({"to": "webp", "operation": "explode"}, "invalid_request", "operation", "convert"),
         ({"to": "webp", "source": "zzz"}, "invalid_request", "source", "zzz"),
         (
-            {"to": "webp", "callback_url": "http://a.example/"},
+            {"to": "webp", "callback_url": "ftp://a.example/"},
             "invalid_request",
             "callback_url",
-            "not offered",
+            "http:// or https://",
         ),
         ({"to": "webp", "archive": "perhaps"}, "invalid_request", "archive", "true or false"),
         ({"to": "nonsense"}, "invalid_request", "to", "nonsense"),
