@@ -39,9 +39,7 @@ class Locked(FileInvalid):
 
 def _fault(code: int | None) -> FileInvalid:
     if code in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
-        return Locked(
-            "The PDF is protected by a password; send it unprotected.", detail=f"pdfium {code}"
-        )
+        return Locked("The PDF is protected by a password; send it unprotected.", detail=f"pdfium {code}")
     return FileInvalid("The PDF is damaged, cut off or empty and cannot be opened.", detail=f"pdfium {code}")
 
 

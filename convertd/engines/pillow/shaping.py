@@ -65,17 +65,18 @@ class Shape:
     def slant(self, image: Image.Image, background: Rgba) -> Image.Image:
         """An RGB or RGBA picture turned by the angle, ``background`` in the corners.
 
-        Both are added up with their alpha multiplied in, so that the edges are smooth on any ground.
+        Where something is see-through, both are added up with their alpha multiplied in, so that the edges
+        are smooth on any ground.
         """
-        coverage = self._turned(Image.new("L", image.size, 255))
-        picture = self._turned(image.convert("RGBA").convert("RGBa"))
+        if image.mode == "RGB" and background[3] == 255:
+            return self._turned(image, background[:3])
+        coverage = self._turned(Image.new("L", image.size, 255), 0)
+        picture = self._turned(image.convert("RGBA").convert("RGBa"), (0, 0, 0, 0))
         corners = Image.new("RGBA", picture.size, background)
         corners.putalpha(
             ImageChops.invert(coverage).point([value * background[3] // 255 for value in range(256)])
         )
-        together = ImageChops.add(picture, corners.convert("RGBa")).convert("RGBA")
-        opaque = image.mode == "RGB" and background[3] == 255
-        return together.convert("RGB") if opaque else together
+        return ImageChops.add(picture, corners.convert("RGBa")).convert("RGBA")
 
     def _box(self, size: Size) -> tuple[int, int, int, int]:
         right = size[0] if self.width is None else self.left + self.width
@@ -102,16 +103,18 @@ class Shape:
         across, down = size[0] * cosine + size[1] * sine, size[0] * sine + size[1] * cosine
         return math.ceil(across - 1e-6), math.ceil(down - 1e-6)
 
-    def _turned(self, image: Image.Image) -> Image.Image:
-        """About the middle, on a canvas that takes all of it; nothing in the corners."""
+    def _turned(self, image: Image.Image, ground: int | tuple[int, ...]) -> Image.Image:
+        """About the middle, on a canvas that takes all of it."""
         sine, cosine = self._direction()
         width, height = image.size
         canvas = self._bounds(image.size)
-        # A ring of nothing, so that the interpolation has something to fade into.
-        ringed = Image.new(image.mode, (width + 2, height + 2))
+        # The ring is what the interpolation fades into.
+        ringed = Image.new(image.mode, (width + 2, height + 2), ground)
         ringed.paste(image, (1, 1))
         matrix = (
             cosine, sine, ringed.width / 2 - cosine * canvas[0] / 2 - sine * canvas[1] / 2,
             -sine, cosine, ringed.height / 2 + sine * canvas[0] / 2 - cosine * canvas[1] / 2,
         )  # fmt: skip
-        return ringed.transform(canvas, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
+        return ringed.transform(
+            canvas, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC, fillcolor=ground
+        )
