@@ -8,6 +8,7 @@ nothing that it says beyond these shapes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -124,6 +125,12 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     message: Annotated[str, Meta(max_length=MAX_MESSAGE)]
     detail: str | None = None
     field: str | None = None
+
+
+def fitting(names: Sequence[str]) -> tuple[str, ...]:
+    """Clients' names for :attr:`Work.names`, each cut to its end where all would not fit into a packet."""
+    most = MAX_PACKET // 3 // max(len(names), 1)
+    return tuple(name.encode(errors="replace")[-most:].decode(errors="ignore") for name in names)
 
 
 to_zygote = msgspec.json.Decoder(Run | Kill)

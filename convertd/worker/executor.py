@@ -21,6 +21,7 @@ from convertd.jobs.ledger import Clock
 from convertd.model.formats import COMPRESSORS, FORMATS, stem_of
 from convertd.model.job import Artifact, Job, Task
 from convertd.model.operations import ARCHIVE, Options
+from convertd.sandbox.protocol import fitting
 from convertd.sandbox.runner import Budget, Sandbox, Work
 from convertd.storage.base import BlobStore
 
@@ -245,7 +246,7 @@ class Executor:
             options=msgspec.structs.asdict(options),
             inputs=tuple(path.name for path in given.files),
             sources=given.sources,
-            names=given.names,
+            names=fitting(given.names),
             limits=self._settings.limits,
         )
 
