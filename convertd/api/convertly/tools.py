@@ -319,6 +319,11 @@ def _complete_thumbnail(fields: Fields, options: dict[str, Any]) -> None:
         options["fit"] = "cover"
 
 
+def _complete_preview(fields: Fields, options: dict[str, Any]) -> None:
+    """A page has no size in pixels of its own."""
+    options["enlarge"] = True
+
+
 def _complete_transform(fields: Fields, options: dict[str, Any]) -> None:
     preset = fields.word("preset", tuple(_PRESETS))
     if preset is not None:
@@ -334,6 +339,7 @@ def _complete_convert(fields: Fields, options: dict[str, Any]) -> None:
 
 _COMPLETE: Final[Mapping[str, Callable[[Fields, dict[str, Any]], None]]] = {
     "thumbnail": _complete_thumbnail,
+    "pdf-preview": _complete_preview,
     "transform": _complete_transform,
     "convert": _complete_convert,
 }

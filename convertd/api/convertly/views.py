@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from convertd.api.dialect import archive_key
@@ -13,6 +12,7 @@ from convertd.model.formats import FORMATS
 from convertd.model.job import Artifact, Job, State, Task
 from convertd.model.operations import WATERMARK
 from convertd.web.archives import entries, length
+from convertd.web.replies import timestamp
 
 Link = Callable[[str], str]
 """Makes the signed address of what has this key."""
@@ -33,13 +33,6 @@ _DELIVERY: Final = {
     DeliveryState.DELIVERED: "delivered",
     DeliveryState.DEAD: "failed",
 }
-
-
-def timestamp(seconds: float | None) -> str | None:
-    """ISO 8601 in UTC, to the millisecond."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def created_view(job: Job) -> dict[str, Any]:

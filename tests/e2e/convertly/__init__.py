@@ -1,0 +1,1 @@
+"""Convertly through the client that its documentation shows."""
