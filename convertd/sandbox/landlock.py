@@ -29,7 +29,7 @@ _REMOVE_DIR: Final = 1 << 4
 _REMOVE_FILE: Final = 1 << 5
 _MAKE_DIR: Final = 1 << 7
 _MAKE_REG: Final = 1 << 8
-_MAKE_SOCK: Final = 1 << 9
+MAKE_SOCK: Final = 1 << 9
 _MAKE_FIFO: Final = 1 << 10
 _MAKE_SYM: Final = 1 << 12
 _REFER: Final = 1 << 13
@@ -47,7 +47,7 @@ _SCOPES: Final = 0b11
 
 READ: Final = READ_FILE | READ_DIR
 WRITE: Final = READ | WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _REFER | _TRUNCATE
-SPECIAL: Final = _MAKE_SOCK | _MAKE_FIFO | _MAKE_SYM
+SPECIAL: Final = MAKE_SOCK | _MAKE_FIFO | _MAKE_SYM
 """What programs want in their own temporary directory beyond :data:`WRITE`."""
 DEVICE: Final = READ_FILE | WRITE_FILE | _TRUNCATE | _IOCTL_DEV
 

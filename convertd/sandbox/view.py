@@ -28,11 +28,16 @@ def common() -> list[landlock.Grant]:
     return landlock.open_grants([*readable, *((path, landlock.DEVICE) for path in _DEVICES)])
 
 
-def programs() -> list[landlock.Grant]:
-    """For a child that may start programs, beside the common: where programs and their libraries lie."""
+def programs(*, sockets: bool) -> list[landlock.Grant]:
+    """For a child that may start programs, beside the common: where programs and their libraries lie.
+
+    With ``sockets`` they may make one where LibreOffice insists on it: needed where they cannot be made to
+    believe that they have.
+    """
     rights = landlock.READ | landlock.EXECUTE
     places = (*_PROGRAMS, *_SYSTEM, *_interpreter("bin", "lib", "lib64"), *_modules())
-    return landlock.open_grants((path, rights) for path in places)
+    shared = (("/tmp", landlock.MAKE_SOCK),) if sockets else ()  # noqa: S108
+    return landlock.open_grants([*((path, rights) for path in places), *shared])
 
 
 def _interpreter(*folders: str) -> Iterator[str]:

@@ -74,7 +74,7 @@ class Zygote:
         self._confinement = child.Confinement(
             landlock_version=landlock.abi() if found[layers.LANDLOCK] else 0,
             grants=view.common() if found[layers.LANDLOCK] else [],
-            program_grants=view.programs() if found[layers.LANDLOCK] else [],
+            program_grants=view.programs(sockets=not found[layers.SECCOMP]) if found[layers.LANDLOCK] else [],
             filters={may: seccomp.assemble(processes=may) for may in (False, True)}
             if found[layers.SECCOMP]
             else {},
