@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
@@ -15,6 +16,9 @@ _ODF = "urn:oasis:names:tc:opendocument:xmlns"
 
 Relation = tuple[str, str, str]
 """Identity, type (the last part of its URI) and target; a target with ``://`` is outside the package."""
+
+Parts = dict[str, tuple[str, str | bytes]]
+"""Content type and content of a package's parts, by path."""
 
 
 def archive(members: dict[str, str | bytes]) -> bytes:
@@ -48,13 +52,38 @@ def xlsx(*rows: Sequence[str | float]) -> bytes:
         '<sheets><sheet name="Sheet" sheetId="1" r:id="r1"/></sheets></workbook>'
     )
     sheet = f'<worksheet xmlns="{main}"><sheetData>{lines}</sheetData></worksheet>'
-    parts = {"xl/worksheets/sheet1.xml": (f"{_TYPES}.spreadsheetml.worksheet+xml", sheet)}
+    parts: Parts = {"xl/worksheets/sheet1.xml": (f"{_TYPES}.spreadsheetml.worksheet+xml", sheet)}
     return _openxml(
         "xl/workbook.xml",
         f"{_TYPES}.spreadsheetml.sheet.main+xml",
         book,
         parts=parts,
         relations=[("r1", "worksheet", "worksheets/sheet1.xml")],
+    )
+
+
+def xlsb(*rows: Sequence[str]) -> bytes:
+    """One sheet of text cells, in the binary records of [MS-XLSB]."""
+    lines = b""
+    for row, cells in enumerate(rows):
+        lines += _record(0, struct.pack("<IIHBBBI", row, 0, 300, 0, 0, 0, 0))
+        lines += b"".join(
+            _record(6, struct.pack("<II", column, 0) + _wide(text)) for column, text in enumerate(cells)
+        )
+    sheet = struct.pack("<II", 0, 1) + _wide("r1") + _wide("Sheet")
+    book = _record(131) + _record(143) + _record(156, sheet) + _record(144) + _record(132)
+    parts: Parts = {
+        "xl/worksheets/sheet1.bin": (
+            "application/vnd.ms-excel.worksheet",
+            _record(129) + _record(145) + lines + _record(146) + _record(130),
+        )
+    }
+    return _openxml(
+        "xl/workbook.bin",
+        "application/vnd.ms-excel.sheet.binary.macroEnabled.main",
+        book,
+        parts=parts,
+        relations=[("r1", "worksheet", "worksheets/sheet1.bin")],
     )
 
 
@@ -71,7 +100,7 @@ def pptx(*slides: str) -> bytes:
         f'<p:presentation {spaces}><p:sldIdLst>{listed}</p:sldIdLst><p:sldSz cx="9144000" cy="5143500"/>'
         "</p:presentation>"
     )
-    parts = {
+    parts: Parts = {
         f"ppt/slides/slide{number}.xml": (
             f"{_TYPES}.presentationml.slide+xml",
             f"<p:sld {spaces}><p:cSld><p:spTree>{_GROUP}{_shape(text)}</p:spTree></p:cSld></p:sld>",
@@ -117,6 +146,12 @@ def odp(*slides: str) -> bytes:
     return _opendocument("presentation", pages)
 
 
+def wpd(text: str) -> bytes:
+    """A WordPerfect file: the prefix with an empty index, then the text."""
+    prefix = b"\xffWPC" + struct.pack("<I", 64) + b"\x01\x0a\x02\x01\0\0" + struct.pack("<HHH", 16, 2, 1)
+    return prefix.ljust(64, b"\0") + text.encode("ascii")
+
+
 def rtf(text: str) -> bytes:
     return (r"{\rtf1\ansi " + text + "}").encode("ascii")
 
@@ -142,16 +177,25 @@ def _cell(value: str | float) -> str:
     return f"<c><v>{value}</v></c>"
 
 
+def _record(number: int, data: bytes = b"") -> bytes:
+    kind = bytes((number,)) if number < 128 else bytes((number & 127 | 128, number >> 7))
+    return kind + bytes((len(data),)) + data
+
+
+def _wide(text: str) -> bytes:
+    return struct.pack("<I", len(text)) + text.encode("utf-16-le")
+
+
 def _openxml(
     main: str,
     kind: str,
-    document: str,
+    document: str | bytes,
     *,
-    parts: dict[str, tuple[str, str]] | None = None,
+    parts: Parts | None = None,
     relations: Sequence[Relation] = (),
 ) -> bytes:
     folder, _, name = main.rpartition("/")
-    contents = {main: (kind, document)} | (parts or {})
+    contents: Parts = {main: (kind, document)} | (parts or {})
     overrides = "".join(
         f'<Override PartName="/{path}" ContentType="{kind}"/>' for path, (kind, _) in contents.items()
     )
@@ -166,7 +210,10 @@ def _openxml(
             "_rels/.rels": _relations([("r1", "officeDocument", main)]),
             f"{folder}/_rels/{name}.rels": _relations(relations),
         }
-        | {path: _XML + content for path, (_, content) in contents.items()}
+        | {
+            path: _XML + content if isinstance(content, str) else content
+            for path, (_, content) in contents.items()
+        }
     )
 
 
