@@ -114,7 +114,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     """What distinguishes it from its siblings, fit for a file name: ``p003`` for page 3."""
     facts: dict[str, Any] = {}
     """JSON facts for the client: width, height, frames, duration (s), video_codec, audio_codec, fps,
-    channels, sample_rate, pages."""
+    channels, sample_rate, pages; ``source``: the same of the input, where it tells something."""
     notes: tuple[str, ...] = ()
     """Sentences that the client should read: "The result would have been larger than the input …"."""
 

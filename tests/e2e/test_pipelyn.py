@@ -222,7 +222,8 @@ class TestErrors:
         refused(reply, 415, "unsupported-type")
 
     async def test_a_file_that_is_not_what_it_says(self, client: Client, clip: bytes) -> None:
-        refused(await client.send("/api/media/optimize", clip, "a.png", "image/png"), 422, "probe-failed")
+        refused(await client.send("/api/media/optimize", clip, "a.mp4", "image/png"), 422, "probe-failed")
+        refused(await client.send("/api/media/optimize", clip, "a.png", "video/mp4"), 415, "unsupported-type")
 
     async def test_a_damaged_file(self, client: Client) -> None:
         reply = await client.send("/api/media/optimize", PNG[: len(PNG) // 2], "a.png", "image/png")

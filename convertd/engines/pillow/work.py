@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from PIL.TiffImagePlugin import TiffImageFile
@@ -63,6 +64,7 @@ def rendered(
     """The input as ``wish`` says: all of it that the target holds, or ``still`` the first picture."""
     target = TARGETS[call.target]
     with open_picture(call.input, call.source, call.limits) as image:
+        width, height = image.size  # before a JPEG is decoded at a fraction of it
         rendering = Rendering(image, call.source, target, wish, call.limits)
         settings = Settings(
             quality=quality,
@@ -75,7 +77,8 @@ def rendered(
         with path.open("w+b") as out:
             notes = encode(subject.image, target, subject.metadata, subject.settings, out)
     call.report(1.0)
-    return product(path, call, subject, notes + rendering.notes)
+    made = product(path, call, subject, notes + rendering.notes)
+    return msgspec.structs.replace(made, facts=made.facts | {"source": {"width": width, "height": height}})
 
 
 def _wish(call: Call) -> Wish:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from convertd.engines.base import Call, Product
 from convertd.engines.pyav import reading
 from convertd.engines.pyav.codecs import CONTAINERS
@@ -19,9 +21,17 @@ def convert(call: Call) -> list[Product]:
     plan = make_plan(call, source, wishes_of(call.options))
     name = output_name(call.target)
     outcome = transcode(call, source, plan, call.output_dir / name)
-    facts = facts_of(call.output_dir / name, call.target, longest(source, outcome))
+    facts = facts_of(call.output_dir / name, call.target, longest(source, outcome)) | {"source": told(source)}
     notes = (*plan.notes, *remarks(outcome))
     return [Product(name=name, facts=facts, notes=notes)]
+
+
+def told(source: Source) -> dict[str, Any]:
+    """What a client wants to compare the output with: width and height as stored, duration in seconds."""
+    facts: dict[str, Any] = {"duration": round(source.duration, 3)} if source.duration is not None else {}
+    if source.videos:
+        facts |= {"width": source.videos[0].width, "height": source.videos[0].height}
+    return facts
 
 
 def describe_input(call: Call) -> Source:
