@@ -412,9 +412,12 @@ async def test_unix_sockets_of_others_cannot_be_reached(bench: Bench, engine: st
         assert await bench.run("connect-unix", engine=engine, options={"path": path}) == "refused: EPERM"
 
 
-async def test_a_program_may_have_a_unix_socket_of_its_own(bench: Bench) -> None:
+async def test_a_program_only_believes_that_it_has_a_socket(bench: Bench) -> None:
     bench.need(layers.SECCOMP)
     assert await bench.run("listen-unix") == "refused: EPERM"
+    scratch = bench.scratch()
+    assert await bench.run("listen-unix", engine="probe-programs", scratch=scratch) == "done"
+    assert not (scratch.root / "own").exists()
 
 
 @pytest.mark.parametrize("operation", ["kill-process", "limit-process"])
