@@ -24,14 +24,19 @@ def _run(call: Call) -> list[Product]:
     while (passed := time.monotonic() - begin) < call.options.seconds:
         call.report(passed / call.options.seconds)
         time.sleep(min(0.02, call.options.seconds - passed))
-    shutil.copyfile(call.input, call.output_dir / "result.txt")
-    return [Product(name="result.txt")]
+    name = f"result.{call.target}"
+    shutil.copyfile(call.input, call.output_dir / name)
+    return [Product(name=name)]
 
 
 ENGINE = Engine(
     name="slow",
     title="slow",
-    capabilities=(Capability(operation="linger", source="txt", target="txt", options=Linger),),
+    capabilities=(
+        Capability(operation="linger", source="txt", target="txt", options=Linger),
+        # For APIs that know conversions alone, and no option for how long this one takes: an hour.
+        Capability(operation="convert", source="txt", target="md", options=Linger),
+    ),
     probe=lambda: Availability(ok=True, version="1"),
     run=_run,
 )
