@@ -80,6 +80,8 @@ class Rendering:
             if is_deep(image):
                 self.notes.append("The picture has more than 8 bits a channel; its colours were read with 8.")
             self._orientation = orientation(image)
+        self.source_size = image.size[::-1] if self._orientation >= 5 else image.size
+        """Width and height of the input, upright."""
         self._turn = self._turn_needed()
         self._limits = limits
         self.placement = self._place(image.size)

@@ -64,7 +64,6 @@ def rendered(
     """The input as ``wish`` says: all of it that the target holds, or ``still`` the first picture."""
     target = TARGETS[call.target]
     with open_picture(call.input, call.source, call.limits) as image:
-        width, height = image.size  # before a JPEG is decoded at a fraction of it
         rendering = Rendering(image, call.source, target, wish, call.limits)
         settings = Settings(
             quality=quality,
@@ -78,6 +77,7 @@ def rendered(
             notes = encode(subject.image, target, subject.metadata, subject.settings, out)
     call.report(1.0)
     made = product(path, call, subject, notes + rendering.notes)
+    width, height = rendering.source_size
     return msgspec.structs.replace(made, facts=made.facts | {"source": {"width": width, "height": height}})
 
 
