@@ -124,12 +124,14 @@ def to_image(frame: av.VideoFrame, like: Picture, size: tuple[int, int]) -> Imag
 
 
 def framed(image: Image.Image, box: tuple[int | None, int | None], fit: str, background: str) -> Image.Image:
-    """``image`` padded to ``box`` with ``background`` (contain) or cut to it (cover)."""
+    """``image`` padded to ``box`` with ``background`` (contain) or cut to it (cover), a box that is too large
+    for it shrinking in its own ratio."""
     width, height = box
     if fit == "inside" or not width or not height:
         return image
     if fit == "cover":
-        width, height = min(width, image.width), min(height, image.height)
+        shrink = min(1.0, image.width / width, image.height / height)
+        width, height = (max(1, round(side * shrink)) for side in (width, height))
         left, top = (image.width - width) // 2, (image.height - height) // 2
         return image.crop((left, top, left + width, top + height))
     canvas = Image.new("RGBA", (width, height), parse_colour(background))

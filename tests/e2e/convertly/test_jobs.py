@@ -291,6 +291,7 @@ async def test_a_source_by_its_address(start: Start, origin: TestServer) -> None
         url = str(origin.make_url("/pictures/sun.png"))
         created = await convertly.create(sourceUrl=url, format="webp")
         job = await convertly.wait(created["jobId"])
+        assert job["status"] == "completed", job
         assert job["results"][0]["filename"] == "sun.webp"
         for body in (
             {"json": {"sourceUrl": url, "format": "webp"}},
@@ -327,7 +328,8 @@ async def test_limits_of_size_rate_and_queue(start: Start) -> None:
         api = convertly.http
         text = {"Content-Type": "application/octet-stream"}
         first = (await api.post("/jobs", params=linger, content=b"slow\n", headers=text)).json()
-        await api.get(f"/jobs/{first['id']}", headers={"Prefer": "wait=20"})
+        while (await api.get(f"/jobs/{first['id']}")).json()["status"] == "queued":
+            pass
         second = (await api.post("/jobs", params=linger, content=b"slow\n", headers=text)).json()
         full = await convertly.post("/api/jobs", PNG, format="webp")
         assert error(full, 503)
