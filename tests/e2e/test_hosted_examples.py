@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.e2e.conftest import Start
 from tests.support import samples
+from tests.support.origin import Origin
 from tests.support.server import REPOSITORY, ServerProcess, clean_environment
 
 EXAMPLES = REPOSITORY / "examples"
@@ -44,3 +46,17 @@ class TestPipelyn:
         failed = run("pipelyn.py", tmp_path / "cut.png", "--output", tmp_path, url=server.url)
         assert failed.returncode == 1
         assert failed.stderr
+
+
+class TestToolkitapi:
+    def test_a_picture(self, start: Start, picture: Path, tmp_path: Path) -> None:
+        with Origin() as origin:
+            url = start(OUTBOUND_ALLOW=origin.place).url
+            address = origin.url("wide.png", picture.read_bytes())
+            script, out = "toolkitapi_convert.py", tmp_path / "out"
+            ended = run(script, address, "png", "webp", "--kind", "media", "--output", out, url=url)
+            assert ended.returncode == 0, ended.stderr
+            refused = run(script, origin.url("nothing.png"), "png", "webp", "--kind", "media", url=url)
+        with Image.open(out / "wide.webp") as image:
+            assert (image.format, image.width) == ("WEBP", 1600)
+        assert (refused.returncode, "404" in refused.stderr) == (2, True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -74,8 +74,14 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         check_source(endpoint, source, field=self.source_field)
         try:
             registry.plan(endpoint.operation, source, self.target)
-        except (EngineMissing, UnsupportedFormat) as error:
-            raise type(error)(error.message, field=self.target_field) from error
+        except EngineMissing as error:
+            raise EngineMissing(error.message, field=self.target_field) from error
+        except UnsupportedFormat as error:
+            raise UnsupportedFormat(
+                f"convertd has no engine that makes {self.target} of {source}; "
+                f"{_possible(registry.targets(endpoint.operation, source))}.",
+                field=self.target_field,
+            ) from error
 
     def output_name(self) -> str | None:
         """The file name that the result shall have, with the target's extension."""
@@ -85,6 +91,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         if claimed is not None and claimed.name == self.target:
             return self.filename
         return f"{self.filename}.{FORMATS[self.target].extensions[0]}"
+
+
+def _possible(targets: Sequence[str]) -> str:
+    return f"it makes {', '.join(targets)}" if targets else "GET /v1/convert/formats lists what it converts"
 
 
 def _idle(name: str, value: Any, ends: Iterable[str]) -> bool:
