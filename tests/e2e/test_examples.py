@@ -92,6 +92,22 @@ async def test_the_scripts_exit_status(server: ServerProcess, tmp_path: Path) ->
     assert (await convert_py(server.url, "--help")).returncode == 0
 
 
+async def test_the_program_for_changethisfile(server: ServerProcess, tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(samples.picture()[:5000])
+    for source, target, status, told in (
+        (SAMPLE, "webp", 0, "sample.webp"),
+        (SAMPLE, "nonsense", 2, "unsupported_route"),
+        (tmp_path / "cut.png", "webp", 1, "file_invalid"),
+    ):
+        script = (sys.executable, str(EXAMPLES / "changethisfile.py"), str(source), "--target", target)
+        command = (*script, "--url", server.url, "--output", str(tmp_path))
+        ended = await asyncio.to_thread(run, *command)
+        assert ended.returncode == status, ended.stderr
+        assert told in ended.stdout + ended.stderr
+    with Image.open(tmp_path / "sample.webp") as image:
+        assert (image.format, image.size) == ("WEBP", (640, 480))
+
+
 Fault = Callable[[web.Request, int], web.StreamResponse | None]
 
 

@@ -1,0 +1,50 @@
+"""Waiting for a result in one request."""
+
+from __future__ import annotations
+
+from unittest.mock import AsyncMock, Mock
+
+import pytest
+
+from convertd.api.reception import Reception
+from convertd.errors import Conflict, EngineError, FileInvalid, Timeout
+from convertd.model.job import Failure, Job, State
+from tests.support.jobs import make_job
+
+
+def reception(job: Job) -> tuple[Reception, Mock]:
+    """A reception for a ``job`` that does not change, and the service that it asks."""
+    service = Mock(wait_terminal=AsyncMock(return_value=job), cancel=AsyncMock())
+    return Reception(jobs=service, intake=Mock(), gate=Mock(), unpacker=Mock()), service
+
+
+async def waited(job: Job) -> Job:
+    return await reception(job)[0].succeeded(job, within=60.0)
+
+
+async def test_a_success_is_given_back() -> None:
+    job = make_job(state=State.SUCCEEDED)
+    room, service = reception(job)
+    assert await room.succeeded(job, within=60.0) is job
+    service.wait_terminal.assert_awaited_once_with(job, 60.0)
+    service.cancel.assert_not_awaited()
+
+
+async def test_what_takes_too_long_is_cancelled() -> None:
+    job = make_job(state=State.RUNNING)
+    room, service = reception(job)
+    with pytest.raises(Timeout, match="60 seconds"):
+        await room.succeeded(job, within=60.0)
+    service.cancel.assert_awaited_once_with(job.account, job.id)
+    service.cancel.side_effect = Conflict("It has ended just now.")
+    with pytest.raises(Timeout):
+        await room.succeeded(job, within=60.0)
+
+
+async def test_a_failure_is_raised_as_what_it_is() -> None:
+    with pytest.raises(FileInvalid, match="cut off"):
+        await waited(make_job(state=State.FAILED, error=Failure("file_invalid", "The file is cut off.")))
+    with pytest.raises(EngineError):
+        await waited(make_job(state=State.FAILED, error=Failure("engine_error", "It failed.")))
+    with pytest.raises(Conflict):
+        await waited(make_job(state=State.CANCELLED))
