@@ -31,6 +31,31 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
+class TestConvertly:
+    def test_a_batch(self, server: ServerProcess, picture: Path, tmp_path: Path) -> None:
+        (tmp_path / "b.jpg").write_bytes(samples.picture("JPEG"))
+        arrays = ("--formats", "webp", "avif", "--compressions", 80, 60, "--resizes", "email", "original")
+        files = (picture, tmp_path / "b.jpg")
+        ended = run("convertly.py", *files, *arrays, "--output", tmp_path / "out", url=server.url)
+        assert ended.returncode == 0, ended.stderr
+        with Image.open(tmp_path / "out" / "wide.webp") as image:
+            assert image.width == 800
+        with Image.open(tmp_path / "out" / "b.avif") as image:
+            assert image.format == "AVIF"
+
+    def test_what_is_refused_and_what_fails(
+        self, server: ServerProcess, picture: Path, tmp_path: Path
+    ) -> None:
+        refused = run("convertly.py", picture, "--formats", "webp", "avif", url=server.url)
+        assert (refused.returncode, "formats" in refused.stderr) == (2, True)
+        (tmp_path / "cut.png").write_bytes(samples.picture()[:5000])
+        wanted = ("--formats", "webp", "webp", "--output", tmp_path / "out")
+        failed = run("convertly.py", picture, tmp_path / "cut.png", *wanted, url=server.url)
+        assert failed.returncode == 1
+        assert "cut.png" in failed.stderr
+        assert (tmp_path / "out" / "wide.webp").exists()
+
+
 class TestPipelyn:
     def test_a_picture(self, server: ServerProcess, picture: Path, tmp_path: Path) -> None:
         ended = run("pipelyn.py", picture, "--preset", "mobile", "--output", tmp_path / "out", url=server.url)
