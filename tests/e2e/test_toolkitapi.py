@@ -21,9 +21,11 @@ from toolkitapi.convert import Convert
 
 from convertd.api.toolkitapi.endpoints import CATEGORIES, formats_view
 from convertd.api.toolkitapi.requests import read
+from convertd.api.toolkitapi.views import error_status
 from convertd.engines.registry import Registry, discover
 from convertd.engines.soffice import ENGINE as SOFFICE
-from convertd.errors import EngineMissing
+from convertd.errors import BY_CODE, EngineMissing
+from convertd.web.problems import Problem
 from tests.e2e.conftest import FAST, Start
 from tests.e2e.test_access import create_key
 from tests.support import clips, office, samples
@@ -404,12 +406,27 @@ async def test_a_file_that_has_to_wait(start: Start, session: ClientSession, ori
     assert (await program.ended(made["job_id"]))["status"] == "completed"
 
 
+async def test_a_fault_of_the_server(start: Start, session: ClientSession) -> None:
+    program = Program(Api(session, start(ENGINES_MODULES="tests.support.failing_engine").url))
+    body = {"content": "# A", "from_format": "md", "to_format": "html"}
+    with pytest.raises(ServerError):
+        await program.call(Convert.markup, body)
+    told = refused(await program.api.request("POST", "/v1/convert/markup", json=body), 500)
+    assert "unforeseen" not in told
+
+
+@pytest.mark.parametrize("code", sorted(BY_CODE))
+def test_no_status_but_those_of_the_service(code: str) -> None:
+    """And two for what it says nothing about: too large, and not well."""
+    for field in ("url", None):
+        status = error_status(Problem.of(BY_CODE[code]("What failed.", field=field)))
+        assert status in (400, 401, 404, 413, 422, 429, 500, 503, 504)
+
+
 class TestStreaming:
     async def test_the_result_itself(self, program: Program, origin: Origin) -> None:
         url = origin.url("a.png", samples.picture())
-        reply = await program.api.get(
-            "/v1/convert/media", params=media(url, "png", "webp", filename="b.webp")
-        )
+        reply = await program.api.get("/v1/convert/media", params=media(url, "png", "webp", filename="../b"))
         assert reply.status == 200, reply.body
         assert reply.headers["Content-Type"] == "image/webp"
         assert 'filename="b.webp"' in reply.headers["Content-Disposition"]
@@ -500,6 +517,8 @@ class TestRefusals:
         refused(await post("data", url=url, data="a", from_format="csv", to_format="pdf"), 422, "url")
         refused(await post("data", data="a", to_format="pdf"), 422, "from_format")
         refused(await post("data", data="a", content="b", from_format="csv", to_format="pdf"), 422, "content")
+        refused(await post("data", data={"a": 1}, from_format="csv", to_format="pdf"), 422, "data")
+        refused(await post("document", url=url, filename=7, to_format="pdf"), 422, "filename")
         refused(await post("data", content="", from_format="csv", to_format="pdf"), 422, "url")
         assert origin.visits == []
 
@@ -525,6 +544,10 @@ class TestRefusals:
         refused(await post("document", **ask, dpi=5), 422, "dpi")
         refused(await post("document", **ask, pages="first"), 422, "pages")
         refused(await post("document", **ask, colour="blue"), 422, "colour")
+        refused(
+            await post("video-thumbnail", url=pdf, source_format="mp4", timestamp="soon"), 422, "timestamp"
+        )
+        assert origin.visits == []
         for harmless in ({"title": "A"}, {"page_size": "A4"}, {"author": None}, {"delimiter": ";"}):
             assert (await post("document", **ask, **harmless)).status == 200
 

@@ -1,4 +1,4 @@
-"""An engine that fails at an ordinary conversion, for no fault of the file."""
+"""An engine that knows how to convert markdown and never manages."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from convertd.model.operations import CONVERT, Options
 
 
 def _run(call: Call) -> list[Product]:
-    raise RuntimeError("the library gave up")
+    raise RuntimeError("the unforeseen")
 
 
 ENGINE = Engine(
     name="failing",
-    title="failing",
-    capabilities=(Capability(operation=CONVERT, source="txt", target="xml", options=Options),),
+    title="Failing",
+    capabilities=(Capability(operation=CONVERT, source="md", target="html", options=Options),),
     probe=lambda: Availability(ok=True, version="1"),
     run=_run,
 )

@@ -30,7 +30,6 @@ from convertd.web.idempotency import key_of
 from convertd.web.problems import Problem
 from convertd.web.replies import json_response
 from convertd.web.server import ACCOUNT, Route
-from convertd.web.uploads import clean_name
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -255,7 +254,7 @@ def _order(endpoint: Endpoint, wanted: Wanted, source: Artifact) -> Order:
     name = wanted.output_name()
     return Order(
         operation=endpoint.operation,
-        inputs=(source if name is None else replace(source, name=clean_name(name)),),
+        inputs=(source if name is None else replace(source, name=name),),
         tasks=(task,),
         extras={"original_filename": source.name},
     )

@@ -11,6 +11,7 @@ from convertd.api.toolkitapi.endpoints import Endpoint, check_source
 from convertd.engines.registry import Registry
 from convertd.errors import EngineMissing, InvalidRequest, UnsupportedFormat
 from convertd.model.formats import FORMATS, Family, find_format, format_of_name
+from convertd.web.uploads import clean_name
 
 URL: Final = "url"
 _SOURCES: Final = ("source_format", "from_format")
@@ -67,13 +68,14 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         return {name: value for name, value in self.given.items() if not _idle(name, value, ends)}
 
     def check_route(self, registry: Registry, endpoint: Endpoint, source: str) -> None:
-        """Refuse what the endpoint does not take or no engine makes.
+        """Refuse what the endpoint does not take, and what no engine makes or not with these options.
 
-        Raises :class:`UnsupportedFormat` and :class:`EngineMissing` that name a field.
+        Raises :class:`UnsupportedFormat`, :class:`EngineMissing` and :class:`InvalidRequest`, which name a
+        field.
         """
         check_source(endpoint, source, field=self.source_field)
         try:
-            registry.plan(endpoint.operation, source, self.target)
+            plan = registry.plan(endpoint.operation, source, self.target)
         except EngineMissing as error:
             raise EngineMissing(error.message, field=self.target_field) from error
         except UnsupportedFormat as error:
@@ -82,15 +84,17 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
                 f"{_possible(registry.targets(endpoint.operation, source))}.",
                 field=self.target_field,
             ) from error
+        plan.parse_options(self.options(source))
 
     def output_name(self) -> str | None:
         """The file name that the result shall have, with the target's extension."""
         if self.filename is None:
             return None
-        claimed = format_of_name(self.filename)
+        name = clean_name(self.filename)
+        claimed = format_of_name(name)
         if claimed is not None and claimed.name == self.target:
-            return self.filename
-        return f"{self.filename}.{FORMATS[self.target].extensions[0]}"
+            return name
+        return f"{name}.{FORMATS[self.target].extensions[0]}"
 
 
 def _possible(targets: Sequence[str]) -> str:
@@ -133,11 +137,12 @@ def read(endpoint: Endpoint, fields: Mapping[str, Any]) -> Wanted:
         )
     if target is None and endpoint.target is None:
         raise InvalidRequest(f"{target_field!r} is missing: the format to convert to.", field=target_field)
+    source = None if source is None else _format(source, source_field)
     return Wanted(
         url=url,
-        inline=inline,
+        inline=_stored(inline, inline_field, source),
         inline_field=inline_field,
-        source=None if source is None else _format(source, source_field),
+        source=source,
         source_field=source_field,
         target=_format(target or endpoint.target or "", target_field),
         target_field=target_field,
@@ -158,15 +163,21 @@ def _take(left: dict[str, Any], names: tuple[str, ...], usual: str) -> tuple[str
     return (values[0], given[0]) if given else (None, usual)
 
 
-def _take_inline(left: dict[str, Any]) -> tuple[str, bytes | None]:
-    """The source that stands in the request, text or any JSON value."""
+def _take_inline(left: dict[str, Any]) -> tuple[str, Any]:
+    """The source that stands in the request, and the name of its field."""
     given = [name for name in _INLINE if name in left]
     if len(given) > 1:
         raise InvalidRequest("Send either 'data' or 'content'.", field=given[1])
-    for name in given:
-        value = left.pop(name)
-        return name, value.encode() if isinstance(value, str) else msgspec.json.encode(value)
-    return _INLINE[0], None
+    return (given[0], left.pop(given[0])) if given else (_INLINE[0], None)
+
+
+def _stored(inline: Any, field: str, source: str | None) -> bytes | None:
+    """The source's bytes: text as it is; only JSON may come as a value of the body's own."""
+    if inline is None or isinstance(inline, str):
+        return None if inline is None else inline.encode()
+    if source != "json":
+        raise InvalidRequest(f"{field!r} takes the file's content as text.", field=field)
+    return msgspec.json.encode(inline)
 
 
 def _how_to_send(endpoint: Endpoint) -> str:

@@ -45,7 +45,7 @@ ERRORS: Final = {
 }
 """Status of each of convertd's own codes. 403 is not among them: its clients take it for a wrong key."""
 
-_FRAMEWORK: Final = (405, 413, 417)
+_FRAMEWORK: Final = (405, 412, 413, 416, 417)
 """Statuses that stay what they are."""
 _RETRY_AFTER: Final = "10"
 
