@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from convertd.api.changethisfile import requests, views
 from convertd.api.changethisfile.callback import TEST_EVENT, ChangeThisFileForm, download_url, result_key
 from convertd.api.dialect import Services
 from convertd.api.reception import Desk, Order
-from convertd.errors import InvalidRequest, NotFound
+from convertd.errors import Conflict, InvalidRequest, NotFound
 from convertd.jobs.store import Selection
 from convertd.model.callback import CallbackForm
 from convertd.model.job import Job, State
@@ -190,7 +191,8 @@ class ChangeThisFileDialect:
         """POST /v1/convert: the bytes in one request, or where they are for those who ask for JSON."""
         job, replayed = await self._submit(request)
         if replayed and job.state in (State.FAILED, State.CANCELLED):
-            job = await self._jobs.retry(job.account, job.id)  # only a success is answered again
+            with contextlib.suppress(Conflict):  # another repetition was quicker
+                job = await self._jobs.retry(job.account, job.id)  # only a success is answered again
         job = await self._services.reception.succeeded(job, within=WAIT_SECONDS)
         if "application/json" in request.headers.get("Accept", "").lower():
             response: web.StreamResponse = json_response(self._view(request, job))
