@@ -12,7 +12,7 @@ from convertd.api.convertly.callback import ConvertlyForm
 from convertd.api.convertly.deliveries import DeliveryHandlers
 from convertd.api.convertly.errors import error_response
 from convertd.api.convertly.jobs import JobHandlers
-from convertd.api.convertly.submitting import OTHERS_TOOLS
+from convertd.api.convertly.tools import OTHERS_TOOLS
 from convertd.api.dialect import Services
 from convertd.model.callback import CallbackForm
 from convertd.web.problems import Problem

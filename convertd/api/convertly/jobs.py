@@ -12,9 +12,9 @@ from convertd.api.convertly import views
 from convertd.api.convertly.conversions import read_compression, read_conversion
 from convertd.api.convertly.forms import Fields
 from convertd.api.convertly.queries import MOST_ON_PAGE, integer
-from convertd.api.convertly.submitting import OTHERS_TOOLS, Submitter
+from convertd.api.convertly.submitting import Submitter
 from convertd.api.convertly.tasks import Wish
-from convertd.api.convertly.tools import file_parts, known_tool, read_tool
+from convertd.api.convertly.tools import OTHERS_TOOLS, file_parts, known_tool, read_tool
 from convertd.api.dialect import Services
 from convertd.errors import Conflict, InvalidRequest, NotFound
 from convertd.jobs.store import Selection

@@ -17,11 +17,9 @@ from convertd.errors import InvalidRequest
 from convertd.model.job import Artifact, Callback, Job
 from convertd.web.idempotency import checked_key, key_of
 
-OTHERS_TOOLS: Final = ("jobs", "optimize", "presets", "limits")
-"""Names under ``/api/media/`` that never are tools: another API has them."""
-
 _URL: Final = "sourceUrl"
 _KEY: Final = "idempotencyKey"
+_FLAGS: Final = ("createArchive", "saveToStorage", "async", "background")
 _SECRET_LENGTH: Final = 256
 _INDEX: Final = re.compile(r"\[\d*\]$")
 
@@ -47,6 +45,8 @@ class Submitter:
             key = fields.text(_KEY)
             await desk.hold(None if key is None else checked_key(key, field=_KEY))
             await _drop_doubles(desk)
+            for name in _FLAGS:
+                fields.flag(name)  # refused before there is a job
             urls = fields.all(_URL)
             wish = read(fields, _parts(desk, len(urls)))
             earlier = await desk.earlier(pairs)

@@ -21,6 +21,8 @@ from convertd.web.uploads import Upload
 
 WATERMARK_PART: Final = "watermarkFile"
 MOST_SECONDS: Final = 360_000
+OTHERS_TOOLS: Final = ("jobs", "optimize", "presets", "limits")
+"""Names under ``/api/media/`` that never are tools: another API has them."""
 
 Read = Callable[[Fields, str], Any]
 

@@ -342,9 +342,8 @@ async def test_limits_of_size_rate_and_queue(start: Start) -> None:
 
 
 async def test_a_failure_of_the_server_is_no_fault_of_the_request(start: Start) -> None:
-    modules = "tests.support.slow_engine,tests.support.failing_engine"
-    async with connected(start(ENGINES_MODULES=modules).url) as convertly:
-        assert error(await convertly.post("/api/convert", ("a.txt", b"words\n"), format="xml"), 500)
+    async with connected(start(ENGINES_MODULES="tests.support.failing_engine").url) as convertly:
+        assert error(await convertly.post("/api/convert", ("a.md", b"# Words\n"), format="html"), 500)
 
 
 async def test_no_key(start: Start, tmp_path: Path) -> None:

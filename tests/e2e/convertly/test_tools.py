@@ -253,6 +253,18 @@ async def test_wrong_wishes(convertly: Convertly, name: str, fields: dict[str, s
     assert names in reply.text
 
 
+async def test_a_wrong_wish_makes_no_job(convertly: Convertly) -> None:
+    for path, field in (("/api/media/thumbnail", "async"), ("/api/convert", "saveToStorage")):
+        before = (await convertly.http.get("/api/jobs")).json()["pagination"]["total"]
+        assert error(await convertly.post(path, JPG, format="webp", **{field: "perhaps"}), 400)
+        assert (await convertly.http.get("/api/jobs")).json()["pagination"]["total"] == before
+
+
+async def test_a_mark_without_a_picture(convertly: Convertly) -> None:
+    reply = await convertly.post("/api/media/watermark", more=[("watermarkFile", PNG)])
+    assert "no file" in error(reply, 400)
+
+
 @pytest.mark.parametrize("name", ["remove-background", "vectorize", "signed-transform", "make-coffee"])
 async def test_tools_that_there_are_not(convertly: Convertly, name: str) -> None:
     assert "thumbnail" in error(await convertly.post(f"/api/media/{name}", JPG, part="file"), 404)
