@@ -77,7 +77,9 @@ class Retention(Section, frozen=True, kw_only=True):
     inputs: Annotated[float, seconds("Uploaded files, counted from the end of the job.")] = DAY
     outputs: Annotated[float, seconds("Converted files, counted from the end of the job.")] = DAY
     links: Annotated[float, seconds("Validity of a download link; each poll makes fresh ones.")] = HOUR
-    rows: Annotated[float, seconds("Records of ended jobs; at least as long as their files.")] = 7 * DAY
+    rows: Annotated[
+        float, seconds("Records of ended jobs and of settled callbacks; at least as long as the files.")
+    ] = 7 * DAY
     idempotency: Annotated[float, seconds("Idempotency keys and the answers that they replay.")] = DAY
     sweep: Annotated[float, seconds("How often expired things are looked for.")] = MINUTE
 

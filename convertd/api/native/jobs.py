@@ -128,14 +128,16 @@ class JobHandlers:
         async with services.reception.desk(request, dialect=self._dialect, key=key_of(request)) as desk:
             fields = await self._read(request, desk)
             wanted = requests.read_fields(services.registry, fields)
-            _check_files(desk, wanted, single=single)
+            gathered = wanted.operation in services.registry.gathering
+            _check_files(len(desk.files) + len(wanted.source_urls), several=gathered or not single)
+            if single:
+                _check_single(wanted)
             earlier = await desk.earlier(fields)
             if earlier is not None:
                 return earlier, True
             callback = await self._callback(request, wanted)
             for url in wanted.source_urls:
                 await desk.fetch(url, field="source_url")
-            gathered = wanted.operation in services.registry.gathering
             order = Order(
                 operation=wanted.operation,
                 inputs=desk.artifacts(wanted.source),
@@ -267,18 +269,20 @@ def _told_once(job: Job) -> dict[str, Any]:
     return {"callback_secret": job.callback.secret}
 
 
-def _check_files(desk: Desk, wanted: Wanted, *, single: bool) -> None:
-    count = len(desk.files) + len(wanted.source_urls)
+def _check_files(count: int, *, several: bool) -> None:
     if count == 0:
         raise InvalidRequest(
             "There is no file: send it as the part 'file' or as the body, or its address as 'source_url'.",
             field="file",
         )
-    if single and count > 1:
+    if count > 1 and not several:
         raise InvalidRequest("/convert takes one file; POST /jobs takes several.", field="file")
-    if single and len(wanted.targets) > 1:
+
+
+def _check_single(wanted: Wanted) -> None:
+    if len(wanted.targets) > 1:
         raise InvalidRequest("/convert makes one format; POST /jobs makes several.", field="to")
-    if single and wanted.callback_url is not None and wanted.callback_secret is None:
+    if wanted.callback_url is not None and wanted.callback_secret is None:
         raise InvalidRequest(
             "/convert answers with the file and cannot tell a secret that it makes; send a callback_secret.",
             field="callback_secret",
