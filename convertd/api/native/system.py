@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 
 import msgspec
 from aiohttp import web
@@ -38,6 +39,8 @@ class SystemHandlers:
     async def formats(self, request: web.Request) -> web.Response:
         """GET /formats, narrowed by ``operation``, ``source`` and ``target``."""
         check_parameters(request, "operation", "source", "target")
+        if not request.query:
+            return web.Response(body=self._all_formats, content_type="application/json")
         document = formats_document(
             self._services.registry,
             operation=request.query.get("operation"),
@@ -45,6 +48,11 @@ class SystemHandlers:
             target=_format_name(request, "target"),
         )
         return json_response(document)
+
+    @cached_property
+    def _all_formats(self) -> bytes:
+        """Thousands of routes, which take longer to write than a small picture to convert."""
+        return msgspec.json.encode(formats_document(self._services.registry))
 
     async def health(self, request: web.Request) -> web.Response:
         """GET /healthz: the process answers."""
