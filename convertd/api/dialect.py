@@ -26,7 +26,7 @@ from convertd.web.archives import send_archive
 from convertd.web.downloads import send_file
 from convertd.web.problems import Problem
 from convertd.web.rates import RateLimiter
-from convertd.web.server import Route
+from convertd.web.server import ACCOUNT, Route
 from convertd.web.signing import LinkSigner
 
 _ARCHIVE: Final = "archive-"
@@ -101,6 +101,20 @@ class Services:
         """
         await self.gate.resolve_check(url, field=field)
         return Callback(url=url, secret=secret, origin=self.origin(request))
+
+    def rate_headers(self, request: web.BaseRequest) -> dict[str, str]:
+        """How the account's rate stands, as hosted services tell it.
+
+        Empty where there is no limit, and for requests without an account.
+        """
+        rate = self.rates.look(request[ACCOUNT]) if ACCOUNT in request else None
+        if rate is None:
+            return {}
+        return {
+            "X-RateLimit-Limit": str(rate.limit),
+            "X-RateLimit-Remaining": str(rate.remaining),
+            "X-RateLimit-Reset": str(rate.resets_at),
+        }
 
     def origin(self, request: web.Request) -> str:
         """Scheme, host and port for absolute addresses in replies, without a slash at the end."""

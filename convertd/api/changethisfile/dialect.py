@@ -80,21 +80,10 @@ class ChangeThisFileDialect:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             response = await handler(request)
-            response.headers.update(self._rate_headers(request))
+            response.headers.update(self._services.rate_headers(request))
             return response
 
         return Route(method=method, path=path, handler=handle, accepts_work=accepts_work)
-
-    def _rate_headers(self, request: web.BaseRequest) -> dict[str, str]:
-        """Empty where there is no limit, and for requests without an account."""
-        rate = self._services.rates.look(request[ACCOUNT]) if ACCOUNT in request else None
-        if rate is None:
-            return {}
-        return {
-            "X-RateLimit-Limit": str(rate.limit),
-            "X-RateLimit-Remaining": str(rate.remaining),
-            "X-RateLimit-Reset": str(rate.resets_at),
-        }
 
     def owns(self, path: str) -> bool:
         return path == _EXACT or any(path == own or path.startswith(f"{own}/") for own in _PATHS)
@@ -107,7 +96,7 @@ class ChangeThisFileDialect:
         if status == 429 and "Retry-After" in problem.headers:
             details["retry_after"] = int(problem.headers["Retry-After"])
         error = {"code": code, "message": _message(request, problem), "details": details}
-        headers = {**problem.headers, **self._rate_headers(request)}
+        headers = {**problem.headers, **self._services.rate_headers(request)}
         return json_response({"error": error}, status=status, headers=headers)
 
     # Jobs

@@ -96,7 +96,7 @@ class ToolkitDialect:
     ) -> Route:
         async def answer(request: web.Request) -> web.StreamResponse:
             response = await handler(request)
-            response.headers.update(self._rates(request))
+            response.headers.update(self._services.rate_headers(request))
             return response
 
         return Route(method=method, path=path, handler=answer, public=public, accepts_work=accepts_work)
@@ -106,19 +106,8 @@ class ToolkitDialect:
 
     def error(self, request: web.BaseRequest, problem: Problem) -> web.StreamResponse:
         status = views.error_status(problem)
-        headers = views.error_headers(problem, status) | self._rates(request)
+        headers = views.error_headers(problem, status) | self._services.rate_headers(request)
         return json_response(views.error_view(problem), status=status, headers=headers)
-
-    def _rates(self, request: web.BaseRequest) -> dict[str, str]:
-        account = request.get(ACCOUNT)
-        rate = self._services.rates.look(account) if account is not None else None
-        if rate is None:
-            return {}
-        return {
-            "X-RateLimit-Limit": str(rate.limit),
-            "X-RateLimit-Remaining": str(rate.remaining),
-            "X-RateLimit-Reset": str(rate.resets_at),
-        }
 
     # Converting
 
