@@ -24,12 +24,15 @@ def file_name(disposition: str | None, url: URL) -> str:
 
 
 def _disposed(header: str) -> str:
-    """``filename*`` (RFC 8187) before ``filename``; empty if there is neither."""
+    """``filename*`` (RFC 8187) before ``filename``; empty if neither can be read."""
     message = Message()
     message["Content-Disposition"] = _readable(header)
-    # The extended form comes after the plain one, whatever their order in the header.
-    parameters = dict(message.get_params([], header="Content-Disposition"))
-    return collapse_rfc2231_value(parameters.get("filename", "")).strip('" ')
+    try:
+        # The extended form comes after the plain one, whatever their order in the header.
+        parameters = dict(message.get_params([], header="Content-Disposition"))
+        return collapse_rfc2231_value(parameters.get("filename", "")).strip('" ')
+    except ValueError:  # numbered beyond all reason, or in an encoding that cannot be read
+        return ""
 
 
 def _readable(header: str) -> str:

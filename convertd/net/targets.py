@@ -39,7 +39,7 @@ def parse_target(text: str, *, field: str | None, base: URL | None = None) -> Ta
     try:
         url = URL(text.strip())
         return _read(base.join(url) if base else url, field)
-    except ValueError:
+    except (ValueError, IndexError):  # the latter of yarl's own, over brackets
         raise InvalidRequest("The URL is not valid; give one like https://host/file.", field=field) from None
 
 

@@ -170,6 +170,7 @@ def test_urls_that_are_taken(url: str) -> None:
             "http://[127.0.0.1]",
             "http://[::1%25eth0]",
             "http://[fe80::1%eth0]",
+            "http://[xn--]\xad.@",
         ),
         *(
             "http://example.org\\@127.0.0.1/",
@@ -296,6 +297,17 @@ def test_a_redirect_does_not_lead_out_of_tls() -> None:
 def test_a_file_name_in_latin_1_is_read() -> None:
     header = b'attachment; filename="\xfc.png"'.decode("utf-8", "surrogateescape")
     assert file_name(header, URL("http://h/")) == "ü.png"
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        *("filename*=idna''%ff", "filename*=undefined''a", "filename*=punycode''%ff", "filename*=\0''a"),
+        f"filename*{'0' * 5000}*=a",
+    ],
+)
+def test_a_file_name_that_cannot_be_read_is_passed_over(parameter: str) -> None:
+    assert file_name(f"attachment; {parameter}", URL("http://h/a/real.png")) == "real.png"
 
 
 BYTES = st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape"))
