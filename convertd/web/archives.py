@@ -11,7 +11,6 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -19,6 +18,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from convertd.errors import Expired
 from convertd.model.job import Artifact
+from convertd.model.naming import Names
 from convertd.storage.base import BlobStore
 from convertd.web.disposition import attachment, safe_name
 from convertd.web.downloads import SHIELD
@@ -100,21 +100,12 @@ def _version(large: bool) -> int:
 def entries(files: Sequence[tuple[str, int]]) -> list[Entry]:
     """Where each file, of this name and size, lies in the archive; names are made safe and unique."""
     placed: list[Entry] = []
-    taken: set[str] = set()
+    names = Names()
     offset = 0
     for name, size in files:
-        placed.append(Entry(name=_unique(safe_name(name), taken), size=size, offset=offset))
+        placed.append(Entry(name=names.unique(safe_name(name)), size=size, offset=offset))
         offset = placed[-1].end
     return placed
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    path, free, number = PurePosixPath(name), name, 1
-    while free.casefold() in taken:
-        number += 1
-        free = f"{path.stem} ({number}){path.suffix}"
-    taken.add(free.casefold())
-    return free
 
 
 def directory(placed: Sequence[Entry], checksums: Sequence[int]) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from convertd.engines.archives import CONTAINERS, ENGINE, Unpack
-from convertd.engines.archives.naming import Names, safe_path
+from convertd.engines.archives.naming import safe_path
 from convertd.engines.base import Call, Limits
 from convertd.errors import FileInvalid, InvalidRequest, LimitExceeded
 from convertd.model.formats import COMPRESSORS, FORMATS, identify
@@ -417,10 +417,3 @@ def test_no_client_can_ask_for_it() -> None:
 )
 def test_paths_are_made_safe_or_refused(name: str, path: str | None) -> None:
     assert safe_path(name) == path
-
-
-def test_names_stay_apart_whatever_they_are() -> None:
-    names = Names()
-    assert [names.unique(name) for name in ("a.txt", "A.txt", "a (2).txt", "d/a.txt", "a.txt")] == [
-        *("a.txt", "A (2).txt", "a (2) (2).txt", "d/a.txt", "a (3).txt"),
-    ]

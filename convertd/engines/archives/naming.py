@@ -1,9 +1,8 @@
-"""Names of members: safe to unpack anywhere, and each its own."""
+"""Names of members: safe to unpack anywhere."""
 
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _LONGEST_PART = 200
@@ -32,24 +31,3 @@ def _printable(part: str) -> str:
     part = "".join(char if char.isprintable() else "_" for char in part).strip()
     raw = part.encode()
     return part if len(raw) <= _LONGEST_PART else raw[-_LONGEST_PART:].decode(errors="ignore")
-
-
-class Names:
-    """Gives every member a name that none before has, on systems that see no difference in case as well."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def unique(self, path: str) -> str:
-        """``path``, or where it is taken, with a number before its extension."""
-        free, number = path, 1
-        while free.casefold() in self._taken:
-            number += 1
-            whole = PurePosixPath(path)
-            free = str(whole.with_name(f"{whole.stem} ({number}){whole.suffix}"))
-        self._taken.add(free.casefold())
-        return free
-
-    def is_free(self, path: str) -> bool:
-        """Whether no member has this name."""
-        return path.casefold() not in self._taken

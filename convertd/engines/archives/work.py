@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from convertd.engines.archives import Pack, Unpack
-from convertd.engines.archives.naming import Names, last_part, safe_path
+from convertd.engines.archives.naming import last_part, safe_path
 from convertd.engines.archives.reading import (
     CHUNK,
     Content,
@@ -22,6 +22,7 @@ from convertd.engines.archives.writing import EPOCH, deflated, packer
 from convertd.engines.base import Call, Product
 from convertd.errors import FileInvalid, LimitExceeded
 from convertd.model.formats import COMPRESSORS, FORMATS, Family
+from convertd.model.naming import Names
 from convertd.model.operations import ARCHIVE, UNPACK
 
 _LOOSE: Final = frozenset(("bmp", "tiff", "psd", "tga", "ppm", "svg", "ico", "wav", "aiff", "tar"))
