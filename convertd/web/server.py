@@ -136,8 +136,10 @@ class Server:
             self._authenticator.check_origin(request)
             return await handler(request)
         except ConvertdError as error:
-            if error.detail:
-                log.info("%s %s: %s: %s", request.method, request.raw_path, error.message, error.detail)
+            if error.detail:  # without the query, which may hold a callback's secret
+                log.info(
+                    "%s %s: %s: %s", request.method, request.rel_url.raw_path, error.message, error.detail
+                )
             problem = Problem.of(error)
         except web.HTTPException as exception:
             if exception.status < 400:
@@ -146,6 +148,6 @@ class Server:
         except ConnectionError:
             raise  # nobody is left to be told
         except Exception:
-            log.exception("%s %s failed", request.method, request.raw_path)
+            log.exception("%s %s failed", request.method, request.rel_url.raw_path)
             problem = Problem.of(EngineError("Something went wrong inside the server; its log says what."))
         return self._render_error(request, problem)
