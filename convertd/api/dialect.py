@@ -38,6 +38,11 @@ def archive_key(job_id: str) -> str:
     return _ARCHIVE + job_id
 
 
+def result_key(job: Job) -> str:
+    """What stands for the result of a job that has succeeded: its output, or all of them as one ZIP."""
+    return job.outputs[0].key if len(job.outputs) == 1 else archive_key(job.id)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Services:
     """What every dialect works with."""

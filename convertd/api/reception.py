@@ -177,19 +177,25 @@ class Desk:
     async def unpack(self, *, whole: Collection[Upload] = ()) -> list[int]:
         """Put the members of each ZIP among the files in its place, but for those that stay ``whole``.
 
-        Returns for each file then there the index of the file, before, that it is or comes from.
+        Returns for each file then there the index of the file, before, that it is or comes from. What is
+        unpacked counts as if it had come so: by number, singly and together.
         """
         received, limits = self._received, self._reception.intake.limits
         origins = list(range(len(received.files)))
         for archive in [upload for upload in self.files if _is_zip(upload) and upload not in whole]:
-            room = limits.files - len(received.files) + 1
-            members = await self._reception.unpacker.members(archive, job_id=received.job_id, room=room)
+            members = await self._reception.unpacker.members(
+                archive,
+                job_id=received.job_id,
+                room=limits.files - len(received.files) + 1,
+                most_bytes=limits.request - received.size + archive.size,
+            )
             if not members:
                 raise FileInvalid(f"'{archive.name}' holds no files.", field=archive.part or None)
             place = received.files.index(archive)
             received.files[place:place] = members
             origins[place : place + 1] = [origins[place]] * len(members)
             await self._reception.intake.discard(received, archive)
+            self._reception.intake.check_sizes(members)
         return origins
 
     def artifacts(self, source: str | None = None) -> tuple[Artifact, ...]:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from convertd.engines.base import Limits, Product
 from convertd.errors import LimitExceeded
 from convertd.model.formats import HEAD_BYTES
@@ -26,28 +28,32 @@ _AT_ONCE: Final = 8
 class Unpacker:
     """Unpacks stored archives into stored files."""
 
-    def __init__(self, blobs: BlobStore, sandbox: Sandbox, *, limits: Limits, budget: Budget) -> None:
-        """``limits`` and ``budget`` are those of any task."""
+    def __init__(
+        self, blobs: BlobStore, sandbox: Sandbox, *, limits: Limits, budget: Budget, at_once: int
+    ) -> None:
+        """``limits`` and ``budget`` are those of any task; so many archives are unpacked ``at_once``, the
+        others wait."""
         self._blobs = blobs
         self._sandbox = sandbox
         self._limits = limits
         self._budget = budget
+        self._places = asyncio.Semaphore(at_once)
 
-    async def members(self, upload: Upload, *, job_id: str, room: int) -> list[Upload]:
-        """The files of the ZIP ``upload``, stored; at most ``room`` of them.
+    async def members(self, upload: Upload, *, job_id: str, room: int, most_bytes: int) -> list[Upload]:
+        """The files of the ZIP ``upload``, stored; at most ``room`` of them, and ``most_bytes`` together.
 
         Folders, links, empty files and what systems leave behind are passed over; an archive within it stays
         whole. The archive's own blob remains the caller's. Raises :class:`FileInvalid` for one that is
         damaged, encrypted or empty, :class:`LimitExceeded` for too many files or bytes, and what a sandbox
         raises; nothing is kept then.
         """
-        if room < 1:
+        if room < 1 or most_bytes < 1:
             raise LimitExceeded("The job has as many files as it may take; send the archive alone.")
-        async with self._blobs.scratch() as scratch, self._kept() as keys:
+        async with self._places, self._blobs.scratch() as scratch, self._kept() as keys:
             await self._blobs.materialize(upload.key, scratch / _ARCHIVE)
             (scratch / "out").mkdir(mode=0o700)
             products = await self._sandbox.run(
-                self._work(room),
+                self._work(room, most_bytes),
                 scratch=scratch,
                 budget=self._budget,
                 on_progress=lambda fraction: None,
@@ -81,7 +87,7 @@ class Unpacker:
             head=await self._head(key),
         )
 
-    def _work(self, room: int) -> Work:
+    def _work(self, room: int, most_bytes: int) -> Work:
         return Work(
             engine=_ENGINE,
             operation=UNPACK,
@@ -89,7 +95,7 @@ class Unpacker:
             options={"members": room},
             inputs=(_ARCHIVE,),
             sources=("zip",),
-            limits=self._limits,
+            limits=replace(self._limits, output_bytes=min(most_bytes, self._limits.output_bytes)),
         )
 
     @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from convertd.api.changethisfile import views
-from convertd.api.dialect import Services, archive_key
+from convertd.api.dialect import Services, result_key
 from convertd.model.callback import Delivery, Event, Message
 from convertd.model.job import Job, State
 from convertd.model.signatures import hashed_key, timestamped_hex
@@ -68,8 +68,3 @@ def download_url(services: Services, origin: str, job: Job) -> str | None:
         return None
     token = services.signer.sign(result_key(job), services.links_until(job))
     return f"{origin}/v1/jobs/download/{token}"
-
-
-def result_key(job: Job) -> str:
-    """What stands for the result of a job that has succeeded."""
-    return job.outputs[0].key if len(job.outputs) == 1 else archive_key(job.id)

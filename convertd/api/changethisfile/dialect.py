@@ -9,8 +9,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from convertd.api.changethisfile import requests, views
-from convertd.api.changethisfile.callback import TEST_EVENT, ChangeThisFileForm, download_url, result_key
-from convertd.api.dialect import Services
+from convertd.api.changethisfile.callback import TEST_EVENT, ChangeThisFileForm, download_url
+from convertd.api.dialect import Services, result_key
 from convertd.api.reception import Desk, Order
 from convertd.errors import Conflict, InvalidRequest, NotFound
 from convertd.jobs.store import Selection

@@ -9,7 +9,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 from msgspec.structs import replace
 
-from convertd.api.dialect import Services
+from convertd.api.dialect import Services, result_key
 from convertd.api.reception import Desk, Order
 from convertd.api.toolkitapi import requests, views
 from convertd.api.toolkitapi.endpoints import (
@@ -131,7 +131,7 @@ class ToolkitDialect:
         """GET: the result itself."""
         job = await self._submit(endpoint, request)
         job = await self._services.reception.succeeded(job, within=_STREAM_SECONDS)
-        return await self._services.send(request, views.result_key(job))
+        return await self._services.send(request, result_key(job))
 
     async def _media_info(self, endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
         """POST /v1/convert/media-info."""
@@ -166,7 +166,7 @@ class ToolkitDialect:
         services = self._services
         url = None
         if job.state is State.SUCCEEDED and not any(output.gone for output in job.outputs):
-            url = services.link(request, views.result_key(job), services.links_until(job))
+            url = services.link(request, result_key(job), services.links_until(job))
         return views.job_view(job, file_url=url)
 
     async def _download(self, request: web.Request) -> web.StreamResponse:

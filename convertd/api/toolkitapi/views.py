@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from convertd.api.dialect import archive_key
 from convertd.model.formats import FORMATS
 from convertd.model.job import Artifact, Job, State
 from convertd.web.archives import entries, length
@@ -72,11 +71,6 @@ def error_view(problem: Problem) -> dict[str, Any]:
 def error_headers(problem: Problem, status: int) -> dict[str, str]:
     """Those of the problem, and when to come again where the server is not well."""
     return ({"Retry-After": _RETRY_AFTER} if status == 503 else {}) | dict(problem.headers)
-
-
-def result_key(job: Job) -> str:
-    """What a link to the job's result leads to: its output, or all of them as one ZIP."""
-    return job.outputs[0].key if len(job.outputs) == 1 else archive_key(job.id)
 
 
 def job_view(job: Job, *, file_url: str | None) -> dict[str, Any]:
