@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
@@ -79,6 +79,11 @@ class Received:
     _keys: int = 0
     _kept: bool = False
 
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(upload.size for upload in self.files)
+
     def next_key(self) -> str:
         """A key for the next file to be stored."""
         self._keys += 1
@@ -136,7 +141,7 @@ class Intake:
         self._check_length(request, self.limits.request + _FRAMING_BYTES, "limits.request")
         try:
             reader = await request.multipart()
-        except (AssertionError, ValueError) as error:
+        except (AssertionError, KeyError, ValueError) as error:  # aiohttp's, where there is no Content-Type
             raise InvalidRequest("The multipart body has no usable boundary.", detail=str(error)) from error
         await self._guarded(self._parts(reader, received, files))
 
@@ -172,6 +177,11 @@ class Intake:
         """Take back one file."""
         received.files.remove(upload)
         await self._blobs.delete([upload.key])
+
+    def check_sizes(self, files: Iterable[Upload]) -> None:
+        """Raises :class:`TooLarge` for a file that came within another and is larger than any may be."""
+        if any(upload.size > self.limits.file for upload in files):
+            raise _too_large(self.limits.file, "limits.upload")
 
     async def whole(self, request: web.Request, *, limit: int) -> bytes:
         """A small body that is no file, of at most ``limit`` bytes."""
@@ -251,7 +261,7 @@ class Intake:
                 f"More than {self.limits.files} files in one request (limits.files).",
                 field=source.part or None,
             )
-        left = self.limits.request - sum(upload.size for upload in received.files)
+        left = self.limits.request - received.size
         key = received.next_key()
         shown = clean_name(source.name)
         async with self._blobs.writer() as writer:

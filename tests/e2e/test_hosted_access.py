@@ -145,3 +145,6 @@ async def test_a_body_that_is_none(api: Api, dialect: str, route: Route) -> None
         )
         assert 400 <= reply.status < 500, (content_type, reply.status, reply.body)
         sentence(dialect, reply)
+    nothing = await api.request(route.method, plain(route), skip_auto_headers=["Content-Type"])
+    assert 400 <= nothing.status < 500, (nothing.status, nothing.body)
+    sentence(dialect, nothing)
