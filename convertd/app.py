@@ -246,7 +246,13 @@ def _services(config: Config, house: _House, rates: RateLimiter) -> Services:
         jobs=jobs,
         intake=Intake(house.blobs, _upload_limits(config)),
         gate=house.gate,
-        unpacker=Unpacker(house.blobs, house.sandbox, limits=settings.limits, budget=settings.budget),
+        unpacker=Unpacker(
+            house.blobs,
+            house.sandbox,
+            limits=settings.limits,
+            budget=settings.budget,
+            at_once=config.worker_count,
+        ),
     )
     return Services(
         jobs=jobs,

@@ -47,7 +47,7 @@ class Unpacker:
         damaged, encrypted or empty, :class:`LimitExceeded` for too many files or bytes, and what a sandbox
         raises; nothing is kept then.
         """
-        if room < 1 or most_bytes < 1:
+        if room < 1:
             raise LimitExceeded("The job has as many files as it may take; send the archive alone.")
         async with self._places, self._blobs.scratch() as scratch, self._kept() as keys:
             await self._blobs.materialize(upload.key, scratch / _ARCHIVE)

@@ -253,8 +253,8 @@ async def test_an_address_inside_is_refused_at_once(start: Start, session: Clien
 
 async def test_a_secret_in_the_query_stays_out_of_the_log(start: Start, session: ClientSession) -> None:
     server = start()
-    fields = {"to": "webp", "filename": "a.png", "callback_secret": "whsec_keptquiet"}
-    reply = await Api(session, server.url).submit(PNG, callback_url="http://10.0.0.1/", **fields)
+    fields: dict[str, Any] = {"callback_url": "http://10.0.0.1/", "callback_secret": "whsec_keptquiet"}
+    reply = await Api(session, server.url).submit(PNG, to="webp", filename="a.png", **fields)
     reply.problem(422, "fetch_refused")
     assert "POST /jobs: 10.0.0.1 is not on the public internet" in server.log
     assert "keptquiet" not in server.log
