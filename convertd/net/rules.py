@@ -15,6 +15,8 @@ _NAME: Final = re.compile(
     r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*"
 )
 
+_LOCALHOST: Final = "localhost"
+
 
 class Rule(NamedTuple):
     """One entry of ``outbound.allow``: a host name or a network, on one port or on all."""
@@ -22,6 +24,12 @@ class Rule(NamedTuple):
     name: str | None
     network: IPv4Network | IPv6Network | None
     port: int | None
+
+    def holds(self, address: Address) -> bool:
+        """Whether the entry means the address itself: the name ``localhost`` means this machine's."""
+        if self.network is not None:
+            return address in self.network
+        return self.name == _LOCALHOST and address.is_loopback
 
 
 class AddressPolicy:
@@ -41,7 +49,7 @@ class AddressPolicy:
             address = plain(ip_address(address))
         except ValueError:
             return False
-        listed = any(rule.network is not None and address in rule.network for rule in self._on(port))
+        listed = any(rule.holds(address) for rule in self._on(port))
         return listed or self.trusts(host, port) or public(address)
 
     def _on(self, port: int) -> Iterable[Rule]:
