@@ -8,7 +8,7 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.bench import acceptance, assets, media, pictures, polls, report, stored, transfer  # noqa: F401
+from tests.bench import acceptance, assets, media, office, pictures, polls, report, stored, transfer  # noqa: F401
 from tests.bench.rows import ROWS, Bench, Line, Row, Skipped
 
 RESULTS = Path("bench-results.json")
