@@ -209,7 +209,7 @@ def test_urls_that_are_malformed(url: str) -> None:
         ("localhost:9000", "http://[::1]:9000", True),
         ("localhost:9000", "http://127.0.0.1:9001", False),
         ("localhost", "http://10.0.0.1", False),
-        ("localhost", "http://a.localhost", False),
+        ("localhost", "http://a.localhost", True),
         ("10.0.0.0/8", "http://10.255.0.1", True),
         ("10.0.0.0/8", "http://11.0.0.1", True),
         ("10.0.0.0/8", "http://192.168.0.1", False),
