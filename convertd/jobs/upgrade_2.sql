@@ -2,6 +2,9 @@
 
 ALTER TABLE jobs ADD COLUMN callback TEXT;
 
+-- Keys are kept for each dialect from now on; there was one.
+UPDATE OR REPLACE idempotency_keys SET key = 'native:' || key;
+
 CREATE TABLE deliveries (
     id          TEXT PRIMARY KEY,
     account     TEXT NOT NULL,

@@ -83,7 +83,7 @@ async def test_what_was_there_is_kept(old: Path) -> None:
     store = await SqliteStore.open(old)
     for job in JOBS:
         assert await store.get(job.id) == job
-    taken = await store.reserve("local", "k", now=NOW, until=NOW + 1)
+    taken = await store.reserve("local", "native:k", now=NOW, until=NOW + 1)
     assert taken == Reservation(job_id=JOBS[0].id, fingerprint="f")
     await store.close()
     with sqlite3.connect(old) as connection:
