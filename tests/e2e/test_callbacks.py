@@ -264,12 +264,12 @@ async def test_a_secret_needs_an_address_and_a_direct_conversion_a_secret(
     start: Start, session: ClientSession, receiver: Receiver
 ) -> None:
     api = Api(session, start(**ALLOWED).url)
-    given = {"to": "webp", "filename": "a.png"}
+    given: dict[str, Any] = {"to": "webp", "filename": "a.png"}
     reply = await api.submit(PNG, callback_secret="x", **given)
     assert reply.problem(400, "invalid_request")["field"] == "callback_secret"
     reply = await api.submit(PNG, path="/convert", callback_url=receiver.url, **given)
     assert reply.problem(400, "invalid_request")["field"] == "callback_secret"
-    own = {"callback_url": receiver.url, "callback_secret": "own"}
+    own: dict[str, Any] = {"callback_url": receiver.url, "callback_secret": "own"}
     assert (await api.submit(PNG, path="/convert", **given, **own)).status == 200
     assert await receiver.wait_for(1)
 
