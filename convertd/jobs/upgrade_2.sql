@@ -45,6 +45,7 @@ CREATE TABLE usage (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX deliveries_due ON deliveries (next_at, id, host) WHERE state = 'pending';
+CREATE INDEX deliveries_hosts ON deliveries (host, next_at, id) WHERE state = 'pending';
 CREATE INDEX deliveries_jobs ON deliveries (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX deliveries_pages ON deliveries (account, created_at DESC, id DESC, dialect);
 CREATE INDEX deliveries_removal ON deliveries (finished_at) WHERE finished_at IS NOT NULL;

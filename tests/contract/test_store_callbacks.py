@@ -138,6 +138,25 @@ async def test_a_host_that_is_left_out_does_not_fill_the_window(store: Store) ->
     assert len(await store.due_deliveries(before=NOW + 1, without_hosts=["x"], limit=99)) == 31
 
 
+async def test_however_many_wait_for_a_dead_host_the_others_are_found(store: Store) -> None:
+    dead = [make_delivery(url="http://dead.example/") for _ in range(600)]
+    others = [make_delivery(url=f"http://h{number % 3}/", now=NOW + 9 - number) for number in range(9)]
+    await asyncio.gather(*(store.add_delivery(delivery) for delivery in (*dead, *others)))
+    in_order = [delivery.id for delivery in reversed(others)]
+    for left_out, found in (
+        (["dead.example"], in_order),
+        (["dead.example", "h1"], [one.id for one in reversed(others) if one.host != "h1"]),
+        (["dead.example", "h0", "h1", "h2"], []),
+    ):
+        assert await store.due_deliveries(before=NOW + 9, without_hosts=left_out, limit=99) == found
+        assert await store.due_deliveries(before=NOW + 9, without_hosts=left_out, limit=2) == found[:2]
+    assert await store.due_deliveries(before=NOW, without_hosts=["dead.example"], limit=2) == []
+    assert await store.next_delivery_at(without_hosts=["dead.example"]) == NOW + 1
+    assert await store.next_delivery_at(without_hosts=["dead.example", "h2"]) == NOW + 2
+    assert await store.next_delivery_at(without_hosts=["dead.example", "h0", "h1", "h2"]) is None
+    assert await store.next_delivery_at(without_hosts=["h0"]) == NOW
+
+
 async def test_a_url_that_is_none_can_still_be_owed(store: Store) -> None:
     job = await ended(store, make_job(callback=Callback(url="http://[half")))
     (delivery,) = await store.deliveries_of_job(job.id)
