@@ -41,7 +41,7 @@ def table(first_heading: str) -> list[Row]:
     return rows[1:]
 
 
-DIALECTS = {dialect.name: dialect for dialect in dialects_of(Mock(), Mock())}
+DIALECTS = {dialect.name: dialect for dialect in dialects_of(Mock(rate_headers=lambda request: {}), Mock())}
 
 
 def routes(dialect: str) -> list[tuple[str, str]]:

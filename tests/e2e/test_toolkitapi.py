@@ -424,6 +424,15 @@ def test_no_status_but_those_of_the_service(code: str) -> None:
 
 
 class TestStreaming:
+    async def test_a_client_that_reads_nothing_but_json(self, program: Program, origin: Origin) -> None:
+        url = origin.url("a.png", samples.picture())
+        job = await program.call(Convert.media_get, url, "png", "webp")
+        check(job, _JOB)
+        assert (await program.fetched(job))[8:12] == b"WEBP"
+        token = job["file_url"].rpartition("/")[2]
+        told = await program.call(Convert.download_file, token)
+        assert told == {"file_url": job["file_url"]}
+
     async def test_the_result_itself(self, program: Program, origin: Origin) -> None:
         url = origin.url("a.png", samples.picture())
         reply = await program.api.get("/v1/convert/media", params=media(url, "png", "webp", filename="../b"))
@@ -532,6 +541,18 @@ class TestRefusals:
         told = refused(await post("media", url=pdf, target_format="png"), 422, "source_format")
         assert "/v1/convert/document" in told
 
+    async def test_a_content_that_is_another_of_its_kind(
+        self, post: Callable[..., Any], origin: Origin
+    ) -> None:
+        lie = origin.url("a.jpg", samples.picture())
+        for claimed in ("jpg", "JPEG", "bmp"):
+            reply = await post("media", url=lie, source_format=claimed, target_format="webp")
+            assert reply.status == 200, reply.body
+            assert reply.json["conversion"]["source_format"] == "png"
+        sound = origin.url("a.mp3", samples.wav(seconds=1))
+        reply = await post("media", url=sound, source_format="mp3", target_format="flac")
+        assert (reply.status, reply.json["conversion"]["source_format"]) == (200, "wav")
+
     async def test_a_content_that_is_another(self, post: Callable[..., Any], origin: Origin) -> None:
         lie = origin.url("a.pdf", samples.picture())
         told = refused(await post("document", url=lie, to_format="txt"), 422, "from_format")
@@ -543,12 +564,12 @@ class TestRefusals:
         ask = document(pdf, "pdf", "png")
         refused(await post("document", **ask, dpi=5), 422, "dpi")
         refused(await post("document", **ask, pages="first"), 422, "pages")
-        refused(await post("document", **ask, colour="blue"), 422, "colour")
         refused(
             await post("video-thumbnail", url=pdf, source_format="mp4", timestamp="soon"), 422, "timestamp"
         )
         assert origin.visits == []
-        for harmless in ({"title": "A"}, {"page_size": "A4"}, {"author": None}, {"delimiter": ";"}):
+        unknown = {"colour": "blue", "webhook": [1]}
+        for harmless in ({"title": "A"}, {"page_size": "A4"}, {"author": None}, {"delimiter": ";"}, unknown):
             assert (await post("document", **ask, **harmless)).status == 200
 
     @needs_office
@@ -575,6 +596,10 @@ class TestRefusals:
         for body in (b"{", b"[1]", b"", b"[" * 50_000):
             refused(await program.api.request("POST", path, data=body), 400)
         refused(await program.api.request("POST", path, data=b" " * (5 * 1024 * 1024)), 413)
+
+    async def test_alive(self, program: Program) -> None:
+        assert await program.call(Convert.root__get) == await program.call(Convert.status)
+        assert (await program.api.get("/")).json == {"status": "ok"}
 
     async def test_of_the_framework(self, program: Program) -> None:
         reply = await program.api.request("DELETE", "/v1/convert/media")

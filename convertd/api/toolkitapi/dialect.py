@@ -41,6 +41,7 @@ _SMALL_SECONDS: Final = 10.0
 _STREAM_SECONDS: Final = 240.0
 _INFO_SECONDS: Final = 25.0
 _POLL_AFTER: Final = "2"
+_LIVENESS: Final = ("/v1/status", "/v1/", "/")
 
 
 class ToolkitDialect:
@@ -71,7 +72,7 @@ class ToolkitDialect:
             self._route("GET", "/v1/convert/supported-media-formats", self._media_formats),
             self._route("GET", "/v1/convert/formats", self._formats),
             self._route("GET", "/v1/convert/formats/{category:[^/]+}", self._category),
-            self._route("GET", "/v1/status", self._status, public=True),
+            *(self._route("GET", path, self._status, public=True) for path in _LIVENESS),
         )
 
     def _both(self, endpoint: Endpoint) -> tuple[Route, Route]:
@@ -102,7 +103,7 @@ class ToolkitDialect:
         return Route(method=method, path=path, handler=answer, public=public, accepts_work=accepts_work)
 
     def owns(self, path: str) -> bool:
-        return path.startswith(("/v1/convert/", "/convert/jobs/")) or path == "/v1/status"
+        return path.startswith(("/v1/convert/", "/convert/jobs/")) or path in _LIVENESS
 
     def error(self, request: web.BaseRequest, problem: Problem) -> web.StreamResponse:
         status = views.error_status(problem)
@@ -128,9 +129,11 @@ class ToolkitDialect:
         return json_response(view | {"poll_url": poll_url}, status=202, headers=headers)
 
     async def _stream(self, endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
-        """GET: the result itself."""
+        """GET: the result itself, or where it is for those who can read nothing but JSON."""
         job = await self._submit(endpoint, request)
         job = await self._services.reception.succeeded(job, within=_STREAM_SECONDS)
+        if _only_json(request):
+            return json_response(self._view(request, job))
         return await self._services.send(request, result_key(job))
 
     async def _media_info(self, endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
@@ -150,8 +153,8 @@ class ToolkitDialect:
             if earlier is not None:
                 return earlier
             source = await _bring(desk, wanted)
-            wanted.check_route(services.registry, endpoint, source.format)
-            return await desk.submit(_order(endpoint, wanted, source))
+            options = wanted.check_route(services.registry, endpoint, source.format)
+            return await desk.submit(_order(endpoint, wanted, source, options))
 
     # Jobs
 
@@ -172,7 +175,10 @@ class ToolkitDialect:
     async def _download(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/convert/download/{object_name}: the last part of a ``file_url`` is such a name."""
         services = self._services
-        key = services.signer.verify(_variable(request, "object_name"), services.clock())
+        token = _variable(request, "object_name")
+        key = services.signer.verify(token, services.clock())
+        if _only_json(request):
+            return json_response({"file_url": f"{services.origin(request)}/download/{token}"})
         return await services.send(request, key)
 
     # Facts
@@ -202,7 +208,7 @@ class ToolkitDialect:
         return self._listed[category]
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
-        """GET /v1/status."""
+        """GET /v1/status, and the two addresses that the service's clients take for its root."""
         return json_response({"status": "ok"})
 
 
@@ -225,20 +231,26 @@ async def _bring(desk: Desk, wanted: Wanted) -> Artifact:
     elif wanted.inline is not None and wanted.source is not None:
         name = f"{wanted.inline_field}.{FORMATS[wanted.source].extensions[0]}"
         await desk.inline(wanted.inline, field=wanted.inline_field, name=name)
+    [upload] = desk.files
     try:
-        [source] = desk.artifacts(wanted.source)
+        [source] = desk.artifacts(wanted.source_of(upload.head))
     except UnsupportedFormat as error:
         sentence = error.message.replace("'source'", repr(wanted.source_field))
         raise UnsupportedFormat(sentence, field=wanted.source_field) from error
     return source
 
 
-def _order(endpoint: Endpoint, wanted: Wanted, source: Artifact) -> Order:
+def _only_json(request: web.Request) -> bool:
+    """Whether the client says so, as the published one does, which parses whatever comes as JSON."""
+    return request.headers.get(hdrs.ACCEPT, "").strip().lower() == "application/json"
+
+
+def _order(endpoint: Endpoint, wanted: Wanted, source: Artifact, options: dict[str, Any]) -> Order:
     task = TaskRequest(
         inputs=(0,),
         operation=endpoint.operation,
         target=wanted.target,
-        options=wanted.options(source.format),
+        options=options,
     )
     name = wanted.output_name()
     return Order(

@@ -9,8 +9,8 @@ import msgspec
 
 from convertd.api.toolkitapi.endpoints import Endpoint, check_source
 from convertd.engines.registry import Registry
-from convertd.errors import EngineMissing, InvalidRequest, UnsupportedFormat
-from convertd.model.formats import FORMATS, Family, find_format, format_of_name
+from convertd.errors import EngineMissing, FileInvalid, InvalidRequest, UnsupportedFormat
+from convertd.model.formats import FORMATS, Family, find_format, format_of_name, identify
 from convertd.web.uploads import clean_name
 
 URL: Final = "url"
@@ -62,16 +62,20 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     given: dict[str, Any]
     """Its options, as they came."""
 
-    def options(self, source: str) -> dict[str, Any]:
-        """Those that mean something between the formats."""
-        ends = {source, self.target}
-        return {name: value for name, value in self.given.items() if not _idle(name, value, ends)}
+    def source_of(self, head: bytes) -> str | None:
+        """What the file that begins so is: the client's word has the rank of a file name's extension."""
+        if self.source is None:
+            return None
+        try:
+            return identify(f"source.{FORMATS[self.source].extensions[0]}", head).name
+        except (FileInvalid, UnsupportedFormat):
+            return self.source  # its engine says what is wrong
 
-    def check_route(self, registry: Registry, endpoint: Endpoint, source: str) -> None:
-        """Refuse what the endpoint does not take, and what no engine makes or not with these options.
+    def check_route(self, registry: Registry, endpoint: Endpoint, source: str) -> dict[str, Any]:
+        """The options for the route, those left out that the service would pass over as well.
 
-        Raises :class:`UnsupportedFormat`, :class:`EngineMissing` and :class:`InvalidRequest`, which name a
-        field.
+        Refuses what the endpoint does not take, and what no engine makes or not with these options. Raises
+        :class:`UnsupportedFormat`, :class:`EngineMissing` and :class:`InvalidRequest`, which name a field.
         """
         check_source(endpoint, source, field=self.source_field)
         try:
@@ -84,7 +88,14 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
                 f"{_possible(registry.targets(endpoint.operation, source))}.",
                 field=self.target_field,
             ) from error
-        plan.parse_options(self.options(source))
+        ends = {source, self.target}
+        options = {
+            name: value
+            for name, value in self.given.items()
+            if (name in plan.option_names or name in _OPTIONS) and not _idle(name, value, ends)
+        }
+        plan.parse_options(options)
+        return options
 
     def output_name(self) -> str | None:
         """The file name that the result shall have, with the target's extension."""
