@@ -97,10 +97,9 @@ class Dispatcher:
             async with asyncio.timeout(grace):
                 await self.settled()
         except TimeoutError:
-            late = list(self._running.values())
-            for task in late:
+            for task in self._running.values():
                 task.cancel()
-            await asyncio.wait(late)
+            await self.settled()  # which the last may have been just now
 
     async def run_once(self, now: float) -> int:
         """Begin an attempt at all that is due and has room; how many."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -391,6 +392,12 @@ async def test_a_stop_lets_attempts_end_and_begins_none() -> None:
 
 async def test_stopping_what_never_started_is_nothing() -> None:
     await Post().dispatcher.stop(1)
+
+
+async def test_the_last_attempt_may_end_just_when_the_grace_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    dispatcher = Post().dispatcher
+    monkeypatch.setattr(dispatcher, "settled", AsyncMock(side_effect=[TimeoutError, None]))
+    await dispatcher.stop(1)
 
 
 # The loop
