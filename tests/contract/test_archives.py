@@ -169,6 +169,12 @@ def test_each_archive_becomes_each_other(source: str, target: str, tmp_path: Pat
     assert notes == []
 
 
+def test_a_member_without_a_name_is_left_out(tmp_path: Path) -> None:
+    out, notes = convert(tmp_path, "zip", "tar", zipped({"": b"nameless", "a.txt": b"named"}))
+    assert contents(out, "tar") == {"a.txt": b"named"}
+    assert len(notes) == 1
+
+
 @pytest.mark.parametrize("source", sorted(COMPRESSORS))
 def test_a_compressed_tar_is_taken_apart(source: str, tmp_path: Path) -> None:
     out, _ = convert(tmp_path, source, "zip", COMPRESS[source](tarred(FILES)))

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import zipfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +21,13 @@ from convertd.engines.base import Product
 from convertd.engines.registry import Registry, discover
 from convertd.engines.soffice import ENGINE, installation, work
 from convertd.engines.soffice.options import OfficePdf
+from convertd.engines.soffice.source import prepare
 from convertd.errors import EngineMissing, FileInvalid, InvalidRequest, LimitExceeded, Timeout
 from convertd.model.operations import CONVERT, parse_options
 from convertd.sandbox import processes
 from convertd.sandbox.runner import Budget, Sandbox, Work
 from tests.support import office
+from tests.support.archives import zipped
 from tests.support.compound import compound
 from tests.support.engines import run
 
@@ -371,3 +374,12 @@ async def test_too_little_time_or_memory_is_told(bench: Bench) -> None:
         await bench.convert(data, "docx", budget=Budget(cpu_seconds=1))
     with pytest.raises(LimitExceeded, match="memory"):
         await bench.convert(data, "docx", budget=Budget(memory_bytes=60_000_000))
+
+
+def test_a_container_that_is_damaged_is_left_to_the_office_to_judge(tmp_path: Path) -> None:
+    data = zipped(
+        {"mimetype": b"application/vnd.oasis.opendocument.text", "ü": b""}, method=zipfile.ZIP_STORED
+    )
+    path = tmp_path / "input.odt"
+    path.write_bytes(data.replace("ü".encode(), b"\xff\xff"))
+    assert prepare(path, "odt", "a.odt", tmp_path).name == "a.odt"

@@ -230,7 +230,7 @@ def _of_zip(file: BinaryIO, call: Call) -> Iterator[Member]:
 
 def _kind_in_zip(info: zipfile.ZipInfo) -> Kind:
     mode = stat.S_IFMT(info.external_attr >> 16)
-    if info.is_dir() or mode == stat.S_IFDIR:
+    if info.filename.endswith("/") or mode == stat.S_IFDIR:
         return Kind.FOLDER
     return Kind.FILE if mode in (0, stat.S_IFREG) else Kind.OTHER
 

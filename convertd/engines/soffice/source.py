@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import mmap
 import re
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -76,7 +77,10 @@ def _is_encrypted(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive, archive.open("META-INF/manifest.xml") as manifest:
             return b"encryption-data" in manifest.read(_CHUNK)
-    except (zipfile.BadZipFile, KeyError, OSError, EOFError, RuntimeError, NotImplementedError, zlib.error):
+    except (
+        *(zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError),
+        *(OSError, EOFError, RuntimeError, NotImplementedError),
+    ):
         pass
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return not ENCRYPTED_STREAMS.isdisjoint(stream_names(content))
