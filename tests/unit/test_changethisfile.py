@@ -35,6 +35,7 @@ def services() -> Mock:
     made = Mock()
     made.signer.sign = lambda key, until: f"{key}-{until}"
     made.links_until = lambda job: 4711
+    made.rate_headers = lambda request: {}
     return made
 
 
