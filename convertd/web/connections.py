@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from convertd.errors import EngineError, InvalidRequest
-from convertd.web.problems import Problem
+from convertd.web.problems import Problem, problem_response
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,8 @@ HEAD_SECONDS: Final = 20.0
 """A client that has not sent a whole request head by then is cut off."""
 
 SERVER_NAME: Final = "convertd"
+_NO_REQUEST: Final = "UNKNOWN"
+"""The method of what aiohttp puts in the place of bytes that are no request."""
 
 ErrorRenderer = Callable[[web.BaseRequest, Problem], web.StreamResponse]
 
@@ -68,7 +70,9 @@ class Connection(RequestHandler):
             text, code = "The request is no well-formed HTTP, or its head is too long.", InvalidRequest.code
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
-        rendered = self._render_error(request, Problem(status=status, code=code, message=text))
+        problem = Problem(status=status, code=code, message=text)
+        known = request.method != _NO_REQUEST
+        rendered = self._render_error(request, problem) if known else problem_response(problem)
         rendered.headers["Server"] = SERVER_NAME
         rendered.force_close()
         return rendered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,7 @@ ACCOUNT: Final = web.RequestKey("account", str)
 KEEPALIVE_SECONDS: Final = 75.0
 SHUTDOWN_SECONDS: Final = 2.0
 BACKLOG: Final = 1024
+_HOST: Final = re.compile(r"([\w.~%-]{0,255}|\[[0-9a-f:.]{2,45}\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +40,18 @@ class Route:
     """Needs no key."""
     accepts_work: bool = False
     """Refused while the server stops."""
+
+
+_SLASHES: Final = web.normalize_path_middleware(
+    append_slash=False, remove_slash=True, merge_slashes=True, redirect_class=web.HTTPPermanentRedirect
+)
+"""Sends clients whose base URL ends in a slash, or whose path does, to where they mean to go."""
+
+
+def _check_host(request: web.Request) -> None:
+    """Addresses in replies and callbacks begin with what the client calls the server."""
+    if not _HOST.fullmatch(request.host):
+        raise InvalidRequest("The Host header is not a host, with a port or without.")
 
 
 async def _name_server(request: web.Request, response: web.StreamResponse) -> None:
@@ -61,7 +75,7 @@ class Server:
         self._rates = rates
         self._render_error = render_error
         self._draining = False
-        self.app = web.Application(middlewares=[self._errors])
+        self.app = web.Application(middlewares=[self._errors, _SLASHES])
         self.app.on_response_prepare.append(_name_server)
         self._add(routes)
         self._runner: web.AppRunner | None = None
@@ -133,6 +147,7 @@ class Server:
     @web.middleware
     async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            _check_host(request)
             self._authenticator.check_origin(request)
             return await handler(request)
         except ConvertdError as error:

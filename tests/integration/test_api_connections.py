@@ -95,3 +95,25 @@ async def test_a_body_that_trickles_is_cut_off(
     assert answered.result().startswith(b"HTTP/1.1 504"), answered.result()
     assert b"limits.upload_time" in answered.result()
     assert list((tmp_path / "data" / "files" / "blobs").glob("*/*")) == []
+
+
+async def test_what_is_no_request_is_answered_as_a_problem(port: int) -> None:
+    reply = await answer(port, b"NO REQUEST\r\n\r\n")
+    assert b" 400 " in reply.splitlines()[0]
+    assert b"Content-Type: application/problem+json" in reply
+    assert b'"code":"invalid_request"' in reply
+
+
+@pytest.mark.parametrize(
+    "host", [b"\xff", b"a b", b"h/path?", b"user@h", b"[::1", b'a"b', b"h:1:2", b"h" * 256]
+)
+async def test_no_link_can_be_made_of_a_host_that_is_none(port: int, host: bytes) -> None:
+    reply = await answer(port, b"GET /jobs HTTP/1.1\r\nConnection: close\r\nHost: %s\r\n\r\n" % host)
+    assert b" 400 " in reply.splitlines()[0]
+    assert b"The Host header" in reply
+
+
+@pytest.mark.parametrize("host", [b"h", b"a_b.example:80", b"[::1]:8080", b"127.0.0.1", b""])
+async def test_any_host_that_is_one_will_do_where_no_key_is_needed(port: int, host: bytes) -> None:
+    reply = await answer(port, b"GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: %s\r\n\r\n" % host)
+    assert b"The Host header" not in reply
