@@ -21,6 +21,8 @@ from convertd.storage.base import BlobStore
 from convertd.web.forms import decoded, next_part, text_of
 
 T = TypeVar("T")
+NextChunk = Callable[[], Awaitable[bytes]]
+"""Reads on; an empty chunk is the end."""
 
 IDLE_SECONDS: Final = 60.0
 """A client that sends nothing for this long is cut off."""
@@ -221,8 +223,14 @@ class Intake:
         left = TEXT_BYTES
         while part := await _soon(next_part(reader)):
             name = part.name or ""
+            next_chunk = decoded(part)
+            if part.filename == "":
+                first = await _soon(next_chunk())
+                if not first:
+                    continue  # a field of a form in which no file was chosen
+                next_chunk = _continued(first, next_chunk)
             if _INDEX.sub("", name) in files:
-                await self._part_file(part, received)
+                await self._part_file(part, received, next_chunk)
             elif part.filename is not None:
                 raise InvalidRequest(
                     f"A file came in the part {name[:40]!r}; send it in a part named {files[0]!r}.",
@@ -237,11 +245,11 @@ class Intake:
             if len(received.fields) > _FIELDS:
                 raise InvalidRequest(f"More than {_FIELDS} form fields.")
 
-    async def _part_file(self, part: BodyPartReader, received: Received) -> None:
+    async def _part_file(self, part: BodyPartReader, received: Received, next_chunk: NextChunk) -> None:
         name = part.name or ""
         media_type = part.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
         source = _Source(part=name, name=part.filename or "", media_type=media_type)
-        await self._file(received, source, decoded(part))
+        await self._file(received, source, next_chunk)
         if part.filename is None and _may_be_path(received.files[-1]):
             raise InvalidRequest(
                 f"The part {name!r} has no file name and holds one line of text, perhaps a path: "
@@ -249,9 +257,7 @@ class Intake:
                 field=name,
             )
 
-    async def _file(
-        self, received: Received, source: _Source, next_chunk: Callable[[], Awaitable[bytes]]
-    ) -> None:
+    async def _file(self, received: Received, source: _Source, next_chunk: NextChunk) -> None:
         """Store one file; an empty chunk ends it.
 
         Its bytes count against the limit of the whole request as they come.
@@ -287,6 +293,15 @@ class Intake:
                     head=bytes(writer.head),
                 )
             )
+
+
+def _continued(first: bytes, rest: NextChunk) -> NextChunk:
+    read = iter((first,))
+
+    async def next_chunk() -> bytes:
+        return next(read, b"") or await rest()
+
+    return next_chunk
 
 
 def _may_be_path(upload: Upload) -> bool:

@@ -9,11 +9,12 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, FormData
 
 from convertd.api.dialects import dialects_of
 from convertd.web.server import Route
 from tests.e2e.test_access import create_key
+from tests.support import samples
 from tests.support.api import Api, Reply
 from tests.support.server import ServerProcess
 
@@ -148,3 +149,28 @@ async def test_a_body_that_is_none(api: Api, dialect: str, route: Route) -> None
     nothing = await api.request(route.method, plain(route), skip_auto_headers=["Content-Type"])
     assert 400 <= nothing.status < 500, (nothing.status, nothing.body)
     sentence(dialect, nothing)
+
+
+@pytest.mark.parametrize("path", ["//v1/jobs", "/v1/jobs/", "//api/jobs", "/api/media/jobs/", "/api//jobs"])
+async def test_a_slash_too_many(api: Api, path: str) -> None:
+    reply = await api.request("POST", path, allow_redirects=False)
+    assert (reply.status, reply.headers["Location"]) == (308, path.replace("//", "/").rstrip("/"))
+    form = FormData({"target": "webp", "format": "webp"})
+    part = "media" if "media" in path else "files" if "api" in path else "file"
+    form.add_field(part, samples.picture(), filename="a.png", content_type="image/png")
+    reply = await api.request("POST", path, data=form)
+    assert reply.status in (200, 202), reply.body
+
+
+@pytest.mark.parametrize(("path", "part"), [("/v1/jobs", "file"), ("/api/jobs", "files")])
+async def test_a_field_without_a_file(api: Api, path: str, part: str) -> None:
+    def form(content: bytes) -> FormData:
+        fields = FormData({"target": "webp", "format": "webp"})
+        fields.add_field("watermarkFile", b"", filename="")
+        fields.add_field(part, content, filename="")
+        return fields
+
+    assert (await api.request("POST", path, data=form(samples.picture()))).status in (200, 202)
+    reply = await api.request("POST", path, data=form(b""))
+    assert reply.status == 400
+    assert part in reply.body.decode()

@@ -51,6 +51,7 @@ class NativeDialect:
             Route(method="GET", path="/download/{token}", handler=system.download, public=True),
             Route(method="HEAD", path="/download/{token}", handler=system.download, public=True),
             Route(method="GET", path="/formats", handler=system.formats),
+            Route(method="GET", path="/", handler=system.health, public=True),
             Route(method="GET", path="/healthz", handler=system.health, public=True),
             Route(method="GET", path="/readyz", handler=system.ready, public=True),
             Route(method="GET", path="/version", handler=system.show_version),

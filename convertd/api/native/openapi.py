@@ -140,6 +140,7 @@ def _paths() -> dict[str, Any]:
                 parameters=_params("Operation", "Source", "Target"),
             ),
         },
+        "/": {"get": _public(_facts("root", "The process is alive"))},
         "/healthz": {"get": _public(_facts("health", "The process is alive"))},
         "/readyz": {"get": _public(_facts("ready", "Database, disk, sandbox and workers are well"))},
         "/version": {"get": _facts("version", "Versions of convertd and its engines")},

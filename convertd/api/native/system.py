@@ -55,7 +55,7 @@ class SystemHandlers:
         return msgspec.json.encode(formats_document(self._services.registry))
 
     async def health(self, request: web.Request) -> web.Response:
-        """GET /healthz: the process answers."""
+        """GET /healthz, and / for programs that try whether a server is there: the process answers."""
         return json_response({"status": "ok"})
 
     async def ready(self, request: web.Request) -> web.Response:
