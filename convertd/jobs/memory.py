@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from convertd.jobs.store import (
+    DELIVERIES_SHOWN,
     Brief,
     Cursor,
     DeliveryRule,
@@ -189,7 +190,7 @@ class MemoryStore:
 
     async def deliveries_of_job(self, job_id: str) -> list[Delivery]:
         found = (each for each in self._deliveries.values() if each.job is not None and each.job.id == job_id)
-        return sorted(found, key=_age)
+        return sorted(found, key=_age)[-DELIVERIES_SHOWN:]
 
     async def page_deliveries(self, account: str, *, dialect: str | None, limit: int) -> list[Delivery]:
         found = (

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import asdict
 
 from convertd.jobs.database import Database
-from convertd.jobs.store import DeliveryRule, SecretsRule
+from convertd.jobs.store import DELIVERIES_SHOWN, DeliveryRule, SecretsRule
 from convertd.model.callback import Attempt, Delivery, DeliveryState, Event, SigningSecrets, owed
 from convertd.model.job import Callback, Job
 
@@ -148,8 +148,12 @@ class SqliteCallbacks:
         )
 
     async def deliveries_of_job(self, job_id: str) -> list[Delivery]:
-        rows = self._db.read("SELECT * FROM deliveries WHERE job_id = ? ORDER BY created_at, id", job_id)
-        return [_build(row) for row in rows]
+        rows = self._db.read(
+            "SELECT * FROM deliveries WHERE job_id = ? ORDER BY created_at DESC, id DESC LIMIT ?",
+            job_id,
+            DELIVERIES_SHOWN,
+        )
+        return [_build(row) for row in reversed(rows)]
 
     async def page_deliveries(self, account: str, *, dialect: str | None, limit: int) -> list[Delivery]:
         rows = self._db.read(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -24,6 +24,9 @@ DeliveryRule = Callable[[Delivery], Delivery | None]
 """The same for a delivery."""
 SecretsRule = Callable[[SigningSecrets | None], SigningSecrets]
 """From an account's present secrets, if it has any, to those it shall have."""
+
+DELIVERIES_SHOWN: Final = 100
+"""Of one job."""
 
 
 class Due(StrEnum):
@@ -183,7 +186,8 @@ class DeliveryStore(Protocol):
         """When the next one is due, or was; ``None`` when none is pending."""
 
     async def deliveries_of_job(self, job_id: str) -> list[Delivery]:
-        """Oldest first: one for each time that the job has ended."""
+        """Oldest first: one for each time that the job has ended; of more than
+        :data:`DELIVERIES_SHOWN`, the last ones."""
 
     async def page_deliveries(self, account: str, *, dialect: str | None, limit: int) -> list[Delivery]:
         """Deliveries of an account, newest first."""

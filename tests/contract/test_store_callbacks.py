@@ -60,6 +60,13 @@ async def test_the_end_of_a_job_leaves_the_delivery_that_it_owes(store: Store) -
     assert await store.delivery(delivery.id) == delivery
 
 
+async def test_of_very_many_deliveries_of_a_job_the_last_are_listed(store: Store) -> None:
+    job = make_job()
+    owed = [replace(make_delivery(now=NOW + number), event=Event.FAILED, job=job) for number in range(103)]
+    await asyncio.gather(*(store.add_delivery(delivery) for delivery in owed))
+    assert await store.deliveries_of_job(job.id) == owed[-100:]
+
+
 async def test_a_job_that_nobody_wants_to_hear_of_owes_nothing(store: Store) -> None:
     job = await ended(store, make_job())
     assert await store.deliveries_of_job(job.id) == []
