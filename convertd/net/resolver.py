@@ -9,7 +9,8 @@ from typing import Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-_THREADS: Final = 16
+_THREADS: Final = 64
+"""More than the names whose servers never answer may well hold, each for half a minute."""
 _ADDRESSES: Final = 8
 """More of one name's addresses are not tried: its owner chooses how many there are."""
 

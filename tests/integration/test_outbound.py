@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
 from typing import Any
@@ -16,6 +17,7 @@ from aiohttp.test_utils import TestServer
 
 from convertd.errors import ConvertdError, FetchFailed, FetchRefused, TooLarge
 from convertd.net.outbound import Gate, OutboundPolicy
+from convertd.net.resolver import SystemResolver
 
 PUBLIC = "93.184.215.14"
 NOW = 1_700_000_000.0
@@ -234,6 +236,28 @@ async def test_the_system_resolver_finds_localhost(far: Far) -> None:
         assert await fetched(gate, f"http://localhost:{far.port}/file") == b"content"
         with pytest.raises(FetchFailed, match="was not found"):
             await fetched(gate, "http://convertd-test.invalid/")
+
+
+async def test_names_without_an_answer_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as there are callbacks under way, but for a few."""
+    answered, look_up = threading.Event(), socket.getaddrinfo
+
+    def getaddrinfo(host: str, *given: Any, **named: Any) -> Any:
+        if host == "silent.example":
+            answered.wait(30)
+            raise OSError
+        return look_up("127.0.0.1", *given, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    resolver = SystemResolver()
+    silent = [asyncio.create_task(resolver.resolve("silent.example")) for _ in range(60)]
+    try:
+        async with asyncio.timeout(10):
+            assert (await resolver.resolve("quick.example"))[0]["host"] == "127.0.0.1"
+    finally:
+        answered.set()
+        await asyncio.gather(*silent, return_exceptions=True)
+        await resolver.close()
 
 
 # The check at submit
