@@ -7,7 +7,7 @@ from typing import Any
 
 from convertd.api.dialect import archive_key
 from convertd.model.formats import FORMATS
-from convertd.model.job import Artifact, Failure, Job, State
+from convertd.model.job import Artifact, Failure, Job, State, Task
 from convertd.web.replies import timestamp
 
 LinkMaker = Callable[[str, int], str]
@@ -34,7 +34,7 @@ def job_view(
         "attempts": job.attempt,
         "metadata": job.metadata,
         "inputs": [_file(blob) for blob in job.inputs],
-        "tasks": [_task(job, index) for index in range(len(job.tasks))],
+        "tasks": _tasks(job),
         "outputs": [_output(job, blob, link, links_until) for blob in job.outputs],
         "counts": _counts(job),
         "error": _error(job.error),
@@ -79,9 +79,15 @@ def _file(blob: Artifact) -> dict[str, Any]:
     }
 
 
-def _task(job: Job, index: int) -> dict[str, Any]:
-    task = job.tasks[index]
-    outputs = job.outputs_of(index)
+def _tasks(job: Job) -> list[dict[str, Any]]:
+    made: list[list[int]] = [[] for _ in job.tasks]
+    for number, blob in enumerate(job.outputs):
+        if blob.task is not None:
+            made[blob.task].append(number)
+    return [_task(index, task, made[index]) for index, task in enumerate(job.tasks)]
+
+
+def _task(index: int, task: Task, outputs: list[int]) -> dict[str, Any]:
     return {
         "id": index,
         "input": task.inputs[0],
