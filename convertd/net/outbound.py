@@ -47,7 +47,7 @@ class OutboundPolicy(msgspec.Struct, frozen=True, kw_only=True):
     connect_seconds: float = 10.0
     """For finding the name and connecting."""
     idle_seconds: float = 30.0
-    """For the next bytes to come."""
+    """For the next bytes of a file to come."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,7 +211,7 @@ class Gate:
         try:
             async with (
                 asyncio.timeout(timeout),
-                self._send(request, hdrs.METH_POST, headers, data=body) as response,
+                self._send(request, hdrs.METH_POST, headers, idle=None, data=body) as response,
             ):
                 while len(text) < _ANSWER_BYTES and (chunk := await response.content.readany()):
                     text += chunk
@@ -254,7 +254,9 @@ class Gate:
         for _ in range(_REDIRECTS + 1):
             request = _Request(self._policy, target, field)
             try:
-                response = await stack.enter_async_context(self._send(request, hdrs.METH_GET, {}))
+                response = await stack.enter_async_context(
+                    self._send(request, hdrs.METH_GET, {}, idle=self._limits.idle_seconds)
+                )
             except _NO_ANSWER as error:
                 raise request.failure(error) from error
             location = response.headers.get(hdrs.LOCATION)
@@ -266,9 +268,15 @@ class Gate:
 
     @asynccontextmanager
     async def _send(
-        self, request: _Request, method: str, headers: Mapping[str, str], **options: Any
+        self,
+        request: _Request,
+        method: str,
+        headers: Mapping[str, str],
+        *,
+        idle: float | None,
+        **options: Any,
     ) -> AsyncIterator[ClientResponse]:
-        """One request over a connection of its own."""
+        """One request over a connection of its own; at most ``idle`` seconds for the next bytes to come."""
         connector = aiohttp.TCPConnector(
             resolver=self._names,
             use_dns_cache=False,
@@ -283,9 +291,7 @@ class Gate:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
-                timeout=aiohttp.ClientTimeout(
-                    connect=self._limits.connect_seconds, sock_read=self._limits.idle_seconds
-                ),
+                timeout=aiohttp.ClientTimeout(connect=self._limits.connect_seconds, sock_read=idle),
             ) as session,
             session.request(
                 method, request.target.url, headers=head, allow_redirects=False, **options

@@ -590,6 +590,17 @@ async def test_an_answer_counts_from_its_status_on() -> None:
         assert (answer.status, answer.body) == (200, "half")
 
 
+async def test_an_answer_may_take_as_long_as_its_caller_waits(far: Far) -> None:
+    async def thoughtful(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.1)
+        return web.Response()
+
+    far.handlers["/hook"] = thoughtful
+    async with opened(None, "127.0.0.1", idle_seconds=0.02) as gate:
+        url = f"http://127.0.0.1:{far.port}/hook"
+        assert (await gate.post(url, headers={}, body=b"", timeout=10)).status == 200
+
+
 @pytest.mark.parametrize(("hold", "words"), [(True, "did not answer in time"), (False, "broke off")])
 async def test_no_answer(hold: bool, words: str) -> None:
     async with Raw(b"", hold=hold) as raw, opened(None, "127.0.0.1") as gate:
