@@ -81,7 +81,7 @@ def test_a_thumbnail_is_turned_and_square(tmp_path: Path) -> None:
         ({"height": 24}, (32, 24)),
     ],
 )
-@pytest.mark.parametrize("target", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("target", ["jpg", "png", "webp", "avif"])
 def test_thumbnail_sizes(tmp_path: Path, target: str, given: dict[str, Any], size: tuple[int, int]) -> None:
     result, product = call("thumbnail", clips.video(tmp_path / "a.mp4"), target, tmp_path, **given)
     assert (product.facts["width"], product.facts["height"]) == size
@@ -128,11 +128,12 @@ def test_quality_of_a_frame(tmp_path: Path) -> None:
     path = clips.video(tmp_path / "a.mp4", size=(640, 480))
     sizes = [
         call("convert", path, target, tmp_path, quality=quality)[0].stat().st_size
-        for target in ("jpg", "webp")
+        for target in ("jpg", "webp", "avif")
         for quality in (20, 95)
     ]
     assert sizes[0] < sizes[1]
     assert sizes[2] < sizes[3]
+    assert sizes[4] < sizes[5]
 
 
 @pytest.mark.parametrize(("target", "given"), [("png", {"quality": 50}), ("jpg", {"background": "nocolour"})])

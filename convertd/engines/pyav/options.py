@@ -149,6 +149,7 @@ FRAME: Final[dict[str, type[Options]]] = {
     "jpg": LossyFrameConvert,
     "png": FrameConvert,
     "webp": LossyFrameConvert,
+    "avif": LossyFrameConvert,
 }
 """``convert`` from a video to a picture, by target."""
 
@@ -156,6 +157,7 @@ THUMBNAIL: Final[dict[str, type[Options]]] = {
     "jpg": ops.VideoThumbnail,
     "png": PlainVideoThumbnail,
     "webp": ops.VideoThumbnail,
+    "avif": ops.VideoThumbnail,
 }
 """``thumbnail`` of a video, by target."""
 
@@ -179,6 +181,7 @@ STORYBOARD: Final[dict[str, type[Options]]] = {
     "jpg": Storyboard,
     "png": PlainStoryboard,
     "webp": Storyboard,
+    "avif": Storyboard,
 }
 """``storyboard``, by target."""
 

@@ -23,7 +23,7 @@ from convertd.errors import FileInvalid
 from convertd.model.colours import parse_colour
 from convertd.model.operations import PlainThumbnail
 
-_PILLOW: Final = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
+_PILLOW: Final = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "avif": "AVIF"}
 _SEEKS_BY_SCAN: Final = frozenset(("mpg", "ts", "ogv", "flv"))
 """Formats without an index, where FFmpeg guesses a place: aim earlier, by :data:`_MARGIN` seconds."""
 _MARGIN: Final = 3.0
@@ -153,5 +153,6 @@ def save(image: Image.Image, path: Path, target: str, quality: int | None, backg
         "jpg": {"quality": quality or 82, "optimize": True},
         "png": {"compress_level": 3},
         "webp": {"quality": quality or 80, "method": 2},
+        "avif": {"quality": quality or 75, "speed": 6},
     }
     image.save(path, _PILLOW[target], **settings[target])

@@ -21,7 +21,7 @@ from convertd.errors import FileInvalid, LimitExceeded
 
 _NEAR: Final = 4.0
 """Seconds between two frames under which it is quicker to decode everything than to look for each."""
-_LONGEST_SIDE: Final = {"jpg": 65_500, "webp": 16_383}
+_LONGEST_SIDE: Final = {"jpg": 65_500, "webp": 16_383, "avif": 65_535}
 _BACKGROUND: Final = "black"
 
 Found = Iterator[tuple[av.VideoFrame, Picture]]
