@@ -50,8 +50,9 @@ def _word(*allowed: str) -> Read:
 
 
 def _bits(fields: Fields, name: str) -> int | None:
-    kilobits = fields.integer(name, 32, 320)
-    return None if kilobits is None else kilobits * 1000
+    """The service tells a least but no most; no codec here makes use of more than 320."""
+    kilobits = fields.integer(name, 32, 100_000)
+    return None if kilobits is None else min(kilobits, 320) * 1000
 
 
 _SIDE: Final = _whole(1, MOST_PIXELS)

@@ -49,6 +49,7 @@ def picture(path: Path) -> tuple[str | None, tuple[int, int]]:
         ({"format": "png", "width": "100", "height": "50"}, ("PNG", (100, 50))),
         ({"format": "webp", "width": "100", "height": "100", "fit": "inside"}, ("WEBP", (100, 75))),
         ({"width": "100", "height": "100", "fit": "contain"}, ("JPEG", (100, 100))),
+        ({"format": "avif", "width": "100"}, ("AVIF", (100, 75))),
         ({"width": "100"}, ("JPEG", (100, 75))),
         ({"width": "100", "fit": "cover"}, ("JPEG", (94, 480))),
         ({"timestamp": "3", "quality": "20", "height": "60"}, ("JPEG", (80, 60))),
@@ -111,6 +112,7 @@ async def test_a_gif(convertly: Convertly, tmp_path: Path, film: Any) -> None:
         ({"format": "wav"}, "pcm_s16le", ".wav"),
         ({"format": "flac", "bitrateKbps": "192"}, "flac", ".flac"),
         ({"format": "m4a", "bitrateKbps": "96"}, "aac", ".m4a"),
+        ({"format": "mp3", "bitrateKbps": "512"}, "mp3", ".mp3"),
         ({"format": "ogg"}, "vorbis", ".ogg"),
     ],
 )
