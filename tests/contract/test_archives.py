@@ -169,6 +169,18 @@ def test_each_archive_becomes_each_other(source: str, target: str, tmp_path: Pat
     assert notes == []
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("source", ["tar", "tgz"])
+def test_a_tar_tells_no_more_of_a_member_than_is_kept_in_memory(
+    kind: bytes, source: str, tmp_path: Path
+) -> None:
+    header = special("x", kind)
+    header.size = 1024**3
+    data = header.tobuf(tarfile.GNU_FORMAT) + bytes(4096)
+    with pytest.raises(LimitExceeded, match="about one member"):
+        convert(tmp_path, source, "zip", COMPRESS[source](data) if source == "tgz" else data)
+
+
 def test_a_member_without_a_name_is_left_out(tmp_path: Path) -> None:
     out, notes = convert(tmp_path, "zip", "tar", zipped({"": b"nameless", "a.txt": b"named"}))
     assert contents(out, "tar") == {"a.txt": b"named"}

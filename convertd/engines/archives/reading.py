@@ -32,6 +32,12 @@ _MOST_MEMBERS: Final = 10_000
 _LARGEST_READ: Final = _MOST_MEMBERS * 800
 """Bytes; a member's line in a ZIP's directory has 46 and its name."""
 _RATIO: Final = 500
+_LARGEST_HEADER: Final = 1024**2
+"""Bytes that a tar may tell about a member before it begins."""
+_READ_WHOLE: Final = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 _UNSUSPICIOUS: Final = 64 * 1024**2
 """So many bytes may come of any archive, however small it is."""
 
@@ -254,7 +260,14 @@ def _of_stream(file: BinaryIO, call: Call) -> Iterator[Member]:
 
 
 class _Strict(tarfile.TarInfo):
-    """Ends at a bad header with an error, not as if the archive ended there."""
+    """Ends at a bad header with an error, not as if the archive ended there; reads no large one."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Strict:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _READ_WHOLE and header.size > _LARGEST_HEADER:
+            raise LimitExceeded("The archive tells more about one member than is allowed; pack it anew.")
+        return header
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> _Strict:
