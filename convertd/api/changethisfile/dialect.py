@@ -234,10 +234,11 @@ def _number(request: web.Request, name: str, *, default: int, least: int, most: 
 
 
 def _states(request: web.Request) -> tuple[State, ...]:
-    word = request.query.get("status", "").lower()
+    field = "status" if request.query.get("status") else "state"  # each document has its own
+    word = request.query.get(field, "").lower()
     states = views.states_of(word)
     if word and not states:
         raise InvalidRequest(
-            "'status' is one of queued, processing, completed (or done), failed.", field="status"
+            f"{field!r} is one of queued, processing, completed (or done), failed.", field=field
         )
     return states

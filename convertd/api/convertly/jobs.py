@@ -63,10 +63,10 @@ class JobHandlers:
         """GET /api/jobs, newest first."""
         limit = integer(request, "limit", _PAGE, least=1, most=MOST_ON_PAGE)
         offset = integer(request, "offset", 0, least=0, most=None)
-        status = request.query.get("status")
-        if status is not None and status not in _STATES:
+        status = request.query.get("status", "").lower()
+        if status and status not in _STATES:
             raise InvalidRequest(f"'status' is one of {', '.join(_STATES)}.", field="status")
-        states = _STATES[status] if status is not None else ()
+        states = _STATES.get(status, ())
         selection = Selection(account=request[ACCOUNT], dialect=self._dialect, states=states)
         total = await self._jobs.count(selection)
         jobs = await self._jobs.page(selection, offset=offset, limit=limit)

@@ -10,9 +10,9 @@ MOST_ON_PAGE = 100
 
 
 def integer(request: web.Request, name: str, default: int, *, least: int, most: int | None) -> int:
-    """A whole number of the query; raises :class:`InvalidRequest`."""
+    """A whole number of the query, an empty text counting as absent; raises :class:`InvalidRequest`."""
     text = request.query.get(name)
-    if text is None:
+    if not text:
         return default
     if (
         text.isascii()

@@ -120,7 +120,8 @@ async def test_the_list(start: Start) -> None:
             newest_first[1:3], {"limit": 2, "offset": 1, "total": 4, "hasMore": True}
         )  # fmt: skip
         assert (await page(status="failed"))[0] == newest_first[:1]
-        assert (await page(status="completed"))[0] == newest_first[1:]
+        assert (await page(status="COMPLETED"))[0] == newest_first[1:]
+        assert await page(limit="", offset="", status="") == await page()
         assert (await page(status="pending"))[0] == (await page(status="processing"))[0] == []
         for query in ({"limit": 0}, {"limit": 101}, {"limit": "x"}, {"offset": -1}, {"status": "done"}):
             assert error(await convertly.http.get("/api/jobs", params=query), 400)
