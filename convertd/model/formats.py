@@ -240,6 +240,17 @@ def identify(name: str, head: bytes, *, source: str | None = None) -> Format:
     return actual
 
 
+def identify_as(claimed: str, head: bytes) -> str:
+    """What a file is whose sender says that it is ``claimed``, with the weight of a file name's extension.
+
+    Where that word cannot be right it is kept all the same: the engine for it says what is wrong.
+    """
+    try:
+        return identify(f"file.{FORMATS[claimed].extensions[0]}", head).name
+    except (FileInvalid, UnsupportedFormat):
+        return claimed
+
+
 def _disagree(claimed: Format, actual: Format) -> bool:
     """Whether the name promised another kind of thing; sound and video share their containers."""
     audiovisual = (Family.VIDEO, Family.SOUND)

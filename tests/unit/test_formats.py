@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convertd.errors import FileInvalid, InvalidRequest, UnsupportedFormat
-from convertd.model.formats import FORMATS, find_format, identify, known_format
+from convertd.model.formats import FORMATS, find_format, identify, identify_as, known_format
 from convertd.model.sniffing import COMPOUND, TEXT, sniff
 from tests.support.compound import compound
 
@@ -371,3 +371,23 @@ def test_other_words_are_refused_by_field(word: str) -> None:
 def test_no_word_means_two_formats() -> None:
     words = [word for fmt in FORMATS.values() for word in {fmt.name, *fmt.extensions, *fmt.aliases}]
     assert len(words) == len(set(words))
+
+
+@pytest.mark.parametrize(
+    ("claimed", "content", "really"),
+    [
+        ("png", "png", "png"),
+        ("jpg", "png", "png"),
+        ("mp3", "wav", "wav"),
+        ("pdf", "png", "pdf"),
+        ("webm", "mp4", "mp4"),
+    ],
+)
+def test_the_word_of_a_sender(claimed: str, content: str, really: str) -> None:
+    assert identify_as(claimed, MAGIC[content]) == really
+
+
+def test_the_word_of_a_sender_on_text() -> None:
+    assert identify_as("csv", b"a;b\n") == "csv"
+    assert identify_as("png", b"a;b\n") == "png"
+    assert identify_as("png", b"\0\1\2") == "png"

@@ -15,6 +15,7 @@ from convertd.api.reception import Desk, Order
 from convertd.errors import Conflict, InvalidRequest, NotFound
 from convertd.jobs.store import Selection
 from convertd.model.callback import CallbackForm
+from convertd.model.formats import identify_as
 from convertd.model.job import Job, State
 from convertd.model.operations import CONVERT
 from convertd.model.usage import month_of
@@ -123,7 +124,9 @@ class ChangeThisFileDialect:
             earlier = await desk.earlier(fields)
             if earlier is not None:
                 return earlier, True
-            inputs = desk.artifacts(wanted.source)
+            [upload] = desk.files
+            claimed = None if wanted.source is None else identify_as(wanted.source, upload.head)
+            inputs = desk.artifacts(claimed)
             task = requests.task_of(services.registry, inputs[0], wanted)
             callback = None
             if wanted.webhook_url is not None:

@@ -24,7 +24,7 @@ from convertd.api.toolkitapi.requests import Wanted
 from convertd.errors import Conflict, InvalidRequest, NotFound, UnsupportedFormat, from_code
 from convertd.jobs.submission import TaskRequest
 from convertd.model.callback import CallbackForm
-from convertd.model.formats import FORMATS
+from convertd.model.formats import FORMATS, identify_as
 from convertd.model.job import Artifact, Job, State
 from convertd.web.idempotency import key_of
 from convertd.web.problems import Problem
@@ -233,7 +233,8 @@ async def _bring(desk: Desk, wanted: Wanted) -> Artifact:
         await desk.inline(wanted.inline, field=wanted.inline_field, name=name)
     [upload] = desk.files
     try:
-        [source] = desk.artifacts(wanted.source_of(upload.head))
+        claimed = None if wanted.source is None else identify_as(wanted.source, upload.head)
+        [source] = desk.artifacts(claimed)
     except UnsupportedFormat as error:
         sentence = error.message.replace("'source'", repr(wanted.source_field))
         raise UnsupportedFormat(sentence, field=wanted.source_field) from error

@@ -9,8 +9,8 @@ import msgspec
 
 from convertd.api.toolkitapi.endpoints import Endpoint, check_source
 from convertd.engines.registry import Registry
-from convertd.errors import EngineMissing, FileInvalid, InvalidRequest, UnsupportedFormat
-from convertd.model.formats import FORMATS, Family, find_format, format_of_name, identify
+from convertd.errors import EngineMissing, InvalidRequest, UnsupportedFormat
+from convertd.model.formats import FORMATS, Family, find_format, format_of_name
 from convertd.web.uploads import clean_name
 
 URL: Final = "url"
@@ -61,15 +61,6 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     filename: str | None
     given: dict[str, Any]
     """Its options, as they came."""
-
-    def source_of(self, head: bytes) -> str | None:
-        """What the file that begins so is: the client's word has the rank of a file name's extension."""
-        if self.source is None:
-            return None
-        try:
-            return identify(f"source.{FORMATS[self.source].extensions[0]}", head).name
-        except (FileInvalid, UnsupportedFormat):
-            return self.source  # its engine says what is wrong
 
     def check_route(self, registry: Registry, endpoint: Endpoint, source: str) -> dict[str, Any]:
         """The options for the route, those left out that the service would pass over as well.

@@ -92,6 +92,9 @@ class TestJobs:
     async def test_a_source_that_is_told(self, client: Client) -> None:
         reply = await client.raw("/v1/convert", PNG, filename="x.mp3", source="png", target="bmp")
         assert picture(reply.body).format == "BMP"
+        reply = await client.raw("/v1/convert", PNG, source="jpg", target="bmp")
+        assert picture(reply.body).format == "BMP"
+        refused(await client.raw("/v1/convert", PNG, source="mp3", target="wav"), 422, "file_invalid")
         refused(
             await client.raw("/v1/convert", PNG, filename="x.mp3", target="bmp"), 422, "unsupported_route"
         )
