@@ -114,7 +114,7 @@ def _put_artifacts(
     before: Sequence[Artifact],
     after: Sequence[Artifact],
 ) -> None:
-    """Bring the rows from ``before`` to ``after``: artifacts are only ever appended or changed in place."""
+    """Bring the rows from ``before`` to ``after``: artifacts are only ever added or changed in place."""
     for position, artifact in enumerate(after):
         if position < len(before) and before[position] == artifact:
             continue

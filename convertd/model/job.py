@@ -78,6 +78,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     progress: float = 0.0
     attempts: int = 0
     error: Failure | None = None
+    """Of its last attempt. A queued task with one failed in the job's attempt and waits for the next."""
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +122,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[Artifact, ...]
     tasks: tuple[Task, ...]
     outputs: tuple[Artifact, ...] = ()
+    """In the order of the tasks that made them."""
 
     @property
     def progress(self) -> float:
@@ -142,9 +144,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return [blob.key for blob in (*self.inputs, *self.outputs) if not blob.gone]
 
     @property
-    def running_task(self) -> int | None:
-        """Index of the task that its worker runs now; tasks of one job run one after the other."""
-        return next((i for i, task in enumerate(self.tasks) if task.state is State.RUNNING), None)
+    def running_tasks(self) -> list[int]:
+        """Indices of the tasks that its worker runs now."""
+        return [index for index, task in enumerate(self.tasks) if task.state is State.RUNNING]
+
+    @property
+    def next_task(self) -> int | None:
+        """Index of the first task that was not tried yet in the present attempt."""
+        untried = (i for i, task in enumerate(self.tasks) if task.state is State.QUEUED and not task.error)
+        return next(untried, None)
 
     def outputs_of(self, task: int) -> list[int]:
         """Indices of the outputs that the task made."""
@@ -167,11 +175,13 @@ def _with_task(job: Job, index: int, task: Task) -> Job:
 
 
 def claimed(job: Job, *, now: float, token: str, lease_until: float) -> Job | None:
-    """A worker takes the job."""
+    """A worker takes the job; each task that is left may be tried once."""
     if job.state is not State.QUEUED or job.run_after > now:
         return None
+    tasks = (replace(task, error=None) if task.state is State.QUEUED else task for task in job.tasks)
     return replace(
         job,
+        tasks=tuple(tasks),
         state=State.RUNNING,
         attempt=job.attempt + 1,
         token=token,
@@ -209,7 +219,9 @@ def task_succeeded(job: Job, *, token: str, index: int, outputs: Sequence[Artifa
     if not _held(job, token) or task.state is not State.RUNNING:
         return None
     done = replace(task, state=State.SUCCEEDED, progress=1.0, error=None)
-    return replace(_with_task(job, index, done), outputs=(*job.outputs, *outputs))
+    at = sum((output.task or 0) < index for output in job.outputs)
+    merged = (*job.outputs[:at], *outputs, *job.outputs[at:])
+    return replace(_with_task(job, index, done), outputs=merged)
 
 
 def task_failed(job: Job, *, token: str, index: int, failure: Failure, max_attempts: int) -> Job | None:
@@ -227,13 +239,16 @@ def _after_failure(task: Task, failure: Failure, max_attempts: int) -> Task:
     return replace(task, state=State.FAILED, error=failure)
 
 
-def advanced(
-    job: Job, *, token: str, after: int, now: float, retention: Retention, retry_at: float
-) -> Job | None:
-    """What follows the end of an attempt at task ``after``: the next task starts, or the job is settled."""
-    for index in range(after + 1, len(job.tasks)):
-        if job.tasks[index].state is State.QUEUED:
-            return task_started(job, token=token, index=index)
+def advanced(job: Job, *, token: str, now: float, retention: Retention, retry_at: float) -> Job | None:
+    """What follows a claim or the end of an attempt at a task.
+
+    While other tasks run nothing does, so that another job may have the slot. Else the next task starts, or
+    the job is settled.
+    """
+    if job.running_tasks:
+        return job
+    if job.next_task is not None:
+        return task_started(job, token=token, index=job.next_task)
     return settled(job, token=token, now=now, retention=retention, retry_at=retry_at)
 
 
@@ -296,7 +311,7 @@ def orphaned(
 ) -> Job | None:
     """The lease ran out before ``lapsed_before``: the worker died with the job.
 
-    Its running task has used up an attempt.
+    Each running task has used up an attempt.
     """
     if job.state is not State.RUNNING or job.lease_until is None or job.lease_until > lapsed_before:
         return None

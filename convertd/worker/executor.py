@@ -1,4 +1,4 @@
-"""Running one claimed job: its tasks one after the other, each plan step in a sandboxed child."""
+"""Running claimed jobs: one or several tasks of each at a time, each plan step in a sandboxed child."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -16,14 +16,15 @@ import msgspec
 from convertd.engines.base import Fidelity, Limits, Product
 from convertd.engines.registry import Plan, Registry, Step
 from convertd.errors import ConvertdError, EngineError, Timeout
-from convertd.jobs.leases import Leases
+from convertd.jobs.leases import Leases, Turn
 from convertd.jobs.ledger import Clock
 from convertd.model.formats import COMPRESSORS, FORMATS, stem_of
-from convertd.model.job import Artifact, Job, Task
+from convertd.model.job import Artifact, Job, State, Task
 from convertd.model.operations import ARCHIVE, Options
 from convertd.sandbox.protocol import fitting
 from convertd.sandbox.runner import Budget, Sandbox, Work
 from convertd.storage.base import BlobStore
+from convertd.worker.hold import Hold, Lost
 
 T = TypeVar("T")
 
@@ -31,27 +32,6 @@ log = logging.getLogger(__name__)
 
 _PROGRESS_SECONDS = 0.5
 """A task's progress is written at most this often."""
-
-
-class Lost(Exception):
-    """The job is no longer this worker's: cancelled, past its deadline, or claimed by another."""
-
-
-class Hold:
-    """A worker's view of its own hold on a job."""
-
-    def __init__(self) -> None:
-        self.reporting = False
-        """Whether the worker is just telling of a task's end."""
-
-    @contextlib.contextmanager
-    def report(self) -> Iterator[None]:
-        """Around telling of a task's end."""
-        self.reporting = True
-        try:
-            yield
-        finally:
-            self.reporting = False
 
 
 class Material(NamedTuple):
@@ -80,7 +60,7 @@ class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Executor:
-    """Runs jobs that a slot has claimed."""
+    """Runs jobs that were claimed, each in a lane for every slot that it is given."""
 
     def __init__(
         self,
@@ -99,93 +79,87 @@ class Executor:
         self._sandbox = sandbox
         self._settings = settings
         self._clock = clock
+        self._holds: set[Hold] = set()
 
-    async def run(self, job: Job) -> None:
+    async def run(self, job: Job, freed: Callable[[], None]) -> None:
         """Run task after task until the job has ended or is queued again for those to be retried.
 
-        Cancelling this coroutine kills the child and gives the job back without costing it an attempt.
+        The task that was started with the claim has the caller's slot; ``freed`` is called when its lane has
+        ended, which may be long before the job does. Cancelling this coroutine kills all children and gives
+        the job back without costing it an attempt.
         """
         try:
-            async with self._hold(job) as hold:
-                while (index := job.running_task) is not None:
-                    job = await self._attempt(job, index, hold)
-        except Lost:
-            log.info("job %s was taken away while it ran", job.id)
-            return
+            await self._run_held(job, freed)
         except asyncio.CancelledError:
             await self._leases.drain(job)
             raise
-        log.info("job %s is %s after attempt %d", job.id, job.state.value, job.attempt)
 
-    @contextlib.asynccontextmanager
-    async def _hold(self, job: Job) -> AsyncIterator[Hold]:
-        """Keep the lease alive; interrupt the body with :class:`Lost` when the job is taken away."""
-        hold = Hold()
-        body = asyncio.current_task()
-        lost = False
-
-        async def guard() -> None:
-            nonlocal lost
-            await self._guard(job, hold)
-            lost = True
-            if body is not None:
-                body.cancel()
-
-        guardian = asyncio.create_task(guard())
+    async def _run_held(self, job: Job, freed: Callable[[], None]) -> None:
+        hold = Hold(job, self._leases, heartbeat=self._settings.heartbeat)
+        self._holds.add(hold)
         try:
-            yield hold
-        except asyncio.CancelledError:
-            if lost and body is not None and body.uncancel() == 0:
-                raise Lost from None
-            raise
+            async with hold.kept():
+                hold.open_lane(self._lane(hold, job.running_tasks[0]), freed)
+        except* Lost:
+            log.info("job %s was taken away while it ran", job.id)
         finally:
-            guardian.cancel()
-            await asyncio.wait([guardian])
+            self._holds.discard(hold)
 
-    async def _guard(self, job: Job, hold: Hold) -> None:
-        """Return when the job is lost: seen at once by a hint, at the next heartbeat otherwise.
+    def help(self, freed: Callable[[], None]) -> bool:
+        """Give a slot to a job that runs here already; false when none has a task left to start.
 
-        The job's own progress is a hint as well, so the beats keep a time of their own. A report that is
-        under way may have ended the job itself, and learns itself whether it was lost.
+        ``freed`` is called as in :meth:`run`.
         """
-        now = asyncio.get_running_loop().time
-        beat_at = now() + self._settings.heartbeat
-        held = True
-        with self._leases.watch(job.id) as hints:
-            while held or hold.reporting:
-                await hints.wait(max(beat_at - now(), 0))
-                try:
-                    if now() < beat_at:
-                        held = await self._leases.holds(job)
-                    else:
-                        beat_at = now() + self._settings.heartbeat
-                        held = await self._leases.beat(job)
-                except ConvertdError as error:
-                    log.warning(
-                        "job %s: cannot renew the lease: %s (%s)", job.id, error.message, error.detail
-                    )
+        helpable = (hold for hold in self._holds if hold.held and hold.more)
+        hold = min(helpable, key=lambda hold: hold.working, default=None)
+        if hold is None:
+            return False
+        hold.open_lane(self._further_lane(hold), freed)
+        return True
 
-    async def _attempt(self, job: Job, index: int, hold: Hold) -> Job:
-        """One attempt at the task that was started; the job with its result and what was started next."""
+    async def _further_lane(self, hold: Hold) -> None:
+        index = None
         try:
-            changed = await self._convert(job, index, hold)
+            index = await self._leases.start_task(hold.job)
+        except ConvertdError as error:  # of no concern to the lanes that are at work
+            log.warning("job %s: cannot start a task: %s (%s)", hold.job.id, error.message, error.detail)
+        if index is None:
+            hold.more = False
+        await self._lane(hold, index)
+
+    async def _lane(self, hold: Hold, index: int | None) -> None:
+        """Run a task that was started, and those that were started each with the end of the one before."""
+        while index is not None:
+            with hold.work():
+                index = await self._attempt(hold, index)
+
+    async def _attempt(self, hold: Hold, index: int) -> int | None:
+        """One attempt at a task that was started; the task that was started with its end."""
+        job = hold.job
+        try:
+            turn = await self._convert(hold, index)
         except ConvertdError as error:
             log.info("job %s task %d failed: %s: %s", job.id, index, error.code, _for_log(error))
-            changed = await self._fail(job, index, error, hold)
+            turn = await self._fail(hold, index, error)
         except Exception:
             log.exception("job %s task %d failed unexpectedly", job.id, index)
             failure = EngineError("The conversion failed inside the server; its log says why.")
-            changed = await self._fail(job, index, failure, hold)
-        if changed is None:
+            turn = await self._fail(hold, index, failure)
+        if turn is None:
             raise Lost
-        return changed
+        if turn.job.next_task is None:
+            hold.more = False
+        if turn.job.state is not State.RUNNING:
+            log.info("job %s is %s after attempt %d", job.id, turn.job.state.value, job.attempt)
+        return turn.task
 
-    async def _fail(self, job: Job, index: int, error: ConvertdError, hold: Hold) -> Job | None:
+    async def _fail(self, hold: Hold, index: int, error: ConvertdError) -> Turn | None:
         with hold.report():
-            return await to_its_end(self._leases.fail_task(job, index, error))
+            return await to_its_end(self._leases.fail_task(hold.job, index, error))
 
-    async def _convert(self, job: Job, index: int, hold: Hold) -> Job | None:
+    async def _convert(self, hold: Hold, index: int) -> Turn | None:
         """Run the plan and publish what it made; ``None`` when the job was lost."""
+        job = hold.job
         task = job.tasks[index]
         promised = Fidelity(task.fidelity)
         plan = self._registry.plan(task.operation, task.source, task.target, min_fidelity=promised)
@@ -277,7 +251,7 @@ class Executor:
 
         return report
 
-    async def _publish(self, job: Job, index: int, products: list[tuple[Path, Product]]) -> Job | None:
+    async def _publish(self, job: Job, index: int, products: list[tuple[Path, Product]]) -> Turn | None:
         """Store the products and record them with the task's success; if the job was lost, keep none."""
         # An attempt's number comes again after a drain or a retry, when another's output may bear it.
         prefix = f"{job.id}-{job.attempt}-{index}-{secrets.token_hex(4)}"

@@ -1,4 +1,4 @@
-"""The worker pool: claims jobs while slots are free, and drains within a grace time."""
+"""The worker pool: fills slots with queued jobs, else with tasks of running ones; drains in a grace time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ POLL_SECONDS = 2.0
 
 
 class WorkerPool:
-    """``workers`` slots over one executor."""
+    """``workers`` slots over one executor; each runs one task at a time.
+
+    A slot that becomes free goes to the job that has waited longest. Only when none waits does it go to a
+    running one for a further task; so a large job keeps one slot and has the others while nobody needs them.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,8 @@ class WorkerPool:
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
         self.workers = workers
+        self.busy = 0
+        """How many slots are at work now."""
         self.beat_at: float = clock()
         """When the claim loop last went round; readiness looks at it."""
 
@@ -59,11 +65,6 @@ class WorkerPool:
                 await asyncio.wait(late)
 
     @property
-    def busy(self) -> int:
-        """How many jobs run now."""
-        return len(self._running)
-
-    @property
     def well(self) -> bool:
         """Whether the claim loop goes round."""
         alive = self._loop is not None and not self._loop.done()
@@ -73,18 +74,19 @@ class WorkerPool:
     async def _claim_forever(self) -> None:
         while True:
             await self._free.acquire()
-            claimed = False
+            filled = False
             try:
                 self.beat_at = self._clock()
-                claimed = await self._claim_one()
+                filled = await self._claim_one() or self._executor.help(self._freed)
+                self.busy += filled
             except ConvertdError as error:
                 log.error("cannot claim jobs: %s (%s)", error.message, error.detail)
             except Exception:
                 log.exception("the claim loop stumbled")
             finally:
-                if not claimed:
+                if not filled:
                     self._free.release()
-            if not claimed:
+            if not filled:
                 await self._dispatcher.wait(POLL_SECONDS)
 
     async def _claim_one(self) -> bool:
@@ -99,16 +101,19 @@ class WorkerPool:
             raise
         if job is None:
             return False
-        task = asyncio.create_task(self._executor.run(job), name=f"job {job.id}")
+        task = asyncio.create_task(self._executor.run(job, self._freed), name=f"job {job.id}")
         self._running.add(task)
         task.add_done_callback(self._ended)
         return True
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _freed(self) -> None:
         if self.busy >= self.workers:
             self.beat_at = self._clock()  # the loop stood still with reason, and goes on only now
-        self._running.discard(task)
+        self.busy -= 1
         self._free.release()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # The lease runs out and housekeeping requeues the job.
             log.error("%s ended with an error", task.get_name(), exc_info=error)

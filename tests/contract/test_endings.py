@@ -17,7 +17,7 @@ from convertd.jobs.sqlite import SqliteStore
 from convertd.jobs.store import Store
 from convertd.jobs.submission import TaskRequest
 from convertd.model.callback import Event
-from convertd.model.job import Callback, Job
+from convertd.model.job import Callback, Job, State
 from convertd.model.usage import Usage, usage_of
 from tests.support.jobs import make_artifact
 from tests.support.work import POLICY, House
@@ -48,6 +48,13 @@ async def success(house: House, job: Job) -> None:
     await complete(house, job, 1)
 
 
+async def success_at_once(house: House, job: Job) -> None:
+    assert await house.leases.start_task(job) == 1
+    assert await house.leases.start_task(job) is None
+    await complete(house, job, 1)
+    await complete(house, job)
+
+
 async def success_in_part(house: House, job: Job) -> None:
     await fail(house, job)
     await complete(house, job, 1)
@@ -56,6 +63,17 @@ async def success_in_part(house: House, job: Job) -> None:
 async def failure(house: House, job: Job) -> None:
     await fail(house, job)
     await fail(house, job, 1)
+
+
+async def failure_at_once(house: House, job: Job) -> None:
+    """Both fail while both run; the first is not tried again while the second runs."""
+    for _ in range(POLICY.attempts):
+        assert await house.leases.start_task(job) == 1
+        await fail(house, job, 0, WorkerCrash("It died."))
+        assert (await house.current(job)).running_tasks == [1]
+        await fail(house, job, 1, WorkerCrash("It died."))
+        house.clock.advance(300.0)
+        job = await house.leases.claim() or job
 
 
 async def cancelling(house: House, job: Job) -> None:
@@ -81,6 +99,17 @@ async def orphans(house: House, job: Job) -> None:
     assert await house.upkeep.rescue(all_running=True) == 1
 
 
+async def orphans_at_once(house: House, job: Job) -> None:
+    """Its worker dies at both tasks, as often as that is borne."""
+    for _ in range(POLICY.attempts - 1):
+        await house.leases.start_task(job)
+        house.clock.advance(POLICY.lease)
+        assert await house.upkeep.rescue() == 1
+        job = await house.leases.claim() or job
+    await house.leases.start_task(job)
+    assert await house.upkeep.rescue(all_running=True) == 1
+
+
 async def crashes(house: House, job: Job) -> None:
     """Both tasks are tried as often as crashes are, the last time to the end."""
     for _ in range(POLICY.attempts):
@@ -92,12 +121,15 @@ async def crashes(house: House, job: Job) -> None:
 
 WAYS: dict[Callable[[House, Job], Awaitable[None]], Event] = {
     success: Event.SUCCEEDED,
+    success_at_once: Event.SUCCEEDED,
     success_in_part: Event.SUCCEEDED,
     failure: Event.FAILED,
+    failure_at_once: Event.FAILED,
     cancelling: Event.CANCELLED,
     deadline: Event.FAILED,
     deadline_in_the_queue: Event.FAILED,
     orphans: Event.FAILED,
+    orphans_at_once: Event.FAILED,
     crashes: Event.FAILED,
 }
 
@@ -169,7 +201,7 @@ class Walk:
         """Every hold that a worker ever had: those of long ago report, too."""
 
     async def submit(self) -> None:
-        self.job = await self.house.submit(*TWO, callback=CALLBACK)
+        self.job = await self.house.submit(*TWO, TWO[0], callback=CALLBACK)
 
     async def step(self, action: str, index: int) -> None:
         house, now = self.house, await self.house.current(self.job)
@@ -177,9 +209,11 @@ class Walk:
         if action == "claim":
             self.held += [job for job in [await house.leases.claim()] if job is not None]
         elif action == "complete":
-            await complete(house, holder, index % 2)
+            await complete(house, holder, index % 3)
         elif action == "fail":
-            await fail(house, holder, index % 2, (FileInvalid, WorkerCrash)[index // 2 % 2]("It failed."))
+            await fail(house, holder, index % 3, (FileInvalid, WorkerCrash)[index // 3 % 2]("It failed."))
+        elif action == "help":
+            await house.leases.start_task(holder)
         elif action == "drain":
             await house.leases.drain(holder)
         elif action == "wait":
@@ -209,6 +243,7 @@ class Walk:
             self.house.clock.advance(0.001)
             await self.step(action, index)
             after = await self.house.current(self.job)
+            assert bool(after.running_tasks) == (after.state is State.RUNNING)
             if after.state.terminal and not before.state.terminal:
                 ends.append(after)
             before = after
@@ -218,7 +253,9 @@ class Walk:
         assert used == (usage_of(before) if before.state.terminal else Usage())
 
 
-ACTIONS = ["claim"] * 3 + ["complete"] * 4 + ["fail"] * 2 + ["drain", "wait", "cancel", "retry", "tidy"]
+ACTIONS = (
+    ["claim"] * 3 + ["complete"] * 4 + ["fail", "help"] * 2 + ["drain", "wait", "cancel", "retry", "tidy"]
+)
 STEPS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 7)), min_size=5, max_size=40)
 
 

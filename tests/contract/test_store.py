@@ -94,6 +94,17 @@ async def test_an_update_keeps_every_change_and_counts_the_version(store: Store)
     assert await store.brief(job.id) == Brief("local", 2, changed.state, None)
 
 
+async def test_an_output_of_an_earlier_task_comes_in_before_those_that_are_there(store: Store) -> None:
+    job = make_job(tasks=3, state=State.RUNNING, token="t", lease_until=NOW + 30)
+    await store.insert(replace(job, tasks=(make_task(state=State.RUNNING),) * 3))
+    for index in (2, 0, 1):
+        outputs = [make_artifact(f"{index}-{page}", task=index) for page in range(2)]
+        await store.update(job.id, partial(rules.task_succeeded, token="t", index=index, outputs=outputs))
+    current = await store.get(job.id)
+    assert current is not None
+    assert [output.key for output in current.outputs] == ["0-0", "0-1", "1-0", "1-1", "2-0", "2-1"]
+
+
 async def test_a_rule_that_does_not_apply_changes_nothing(store: Store) -> None:
     job = make_job()
     await store.insert(job)

@@ -40,6 +40,7 @@ class Bench:
     def __init__(self, *, heartbeat: float = 3600.0) -> None:
         self.house = House()
         self.sandbox = FakeSandbox()
+        self.freed = 0
         self.executor = Executor(
             leases=self.house.leases,
             registry=self.house.registry,
@@ -50,15 +51,24 @@ class Bench:
         )
 
     async def run(self, job: Job) -> Job:
-        await self.executor.run(job)
+        await self.executor.run(job, self.free)
         return await self.house.current(job)
 
     async def begin(self, job: Job) -> asyncio.Task[None]:
         """Run the job until its child is at work."""
         self.sandbox.entered.clear()
-        running = asyncio.create_task(self.executor.run(job))
+        running = asyncio.create_task(self.executor.run(job, self.free))
         await self.sandbox.entered.wait()
         return running
+
+    async def help(self) -> None:
+        """Give a further slot; until its child is at work."""
+        self.sandbox.entered.clear()
+        assert self.executor.help(self.free)
+        await self.sandbox.entered.wait()
+
+    def free(self) -> None:
+        self.freed += 1
 
     @property
     def outputs(self) -> list[str]:
@@ -297,6 +307,336 @@ async def test_a_file_that_cannot_be_stored_takes_its_siblings_with_it(bench: Be
     job = await bench.run(await bench.house.claimed(to_png, formats=("pdf",)))
     assert job.state is State.FAILED
     assert bench.outputs == []
+
+
+# Several tasks at once
+
+
+class Acts:
+    """Children that end when the test says so, each told from the others by its task's target."""
+
+    def __init__(self, bench: Bench, *targets: str) -> None:
+        self.ends = {target: asyncio.get_running_loop().create_future() for target in targets}
+        bench.sandbox.act = self.act
+
+    async def act(self, child: Child) -> list[Product]:
+        await self.ends[child.work.target]
+        return await convert(child)
+
+    def end(self, target: str, error: ConvertdError | None = None) -> None:
+        if error is None:
+            self.ends[target].set_result(None)
+        else:
+            self.ends[target].set_exception(error)
+
+
+TO_PDF = TaskRequest(inputs=(1,), operation="convert", target="pdf")
+TO_TXT = TaskRequest(inputs=(2,), operation="convert", target="txt")
+FOUR = (TO_JPG, TO_WEBP, TO_PDF, TO_TXT)
+FORMATS = ("png", "docx", "pdf")
+
+
+async def states(bench: Bench, job: Job) -> str:
+    """The first letters of its tasks' states."""
+    return "".join(task.state.value[0] for task in (await bench.house.current(job)).tasks)
+
+
+async def test_a_further_slot_runs_a_further_task(bench: Bench) -> None:
+    acts = Acts(bench, "jpg", "webp")
+    job = await bench.house.claimed(TO_JPG, TO_WEBP)
+    running = await bench.begin(job)
+    await bench.help()
+    assert await states(bench, job) == "rr"
+    acts.end("webp")
+    await settle_down()
+    assert (await states(bench, job), bench.freed, running.done()) == ("rs", 1, False)
+    acts.end("jpg")
+    await running
+    ended = await bench.house.current(job)
+    assert (ended.state, ended.attempt, bench.freed) == (State.SUCCEEDED, 1, 2)
+    assert [output.format for output in ended.outputs] == ["jpg", "webp"]
+    assert bench.house.blobs.scratches == 0
+
+
+async def test_a_slot_is_given_back_at_each_tasks_end_but_for_the_last_that_runs(bench: Bench) -> None:
+    """So that another job may have it; the lane that was opened first has no privilege."""
+    acts = Acts(bench, "jpg", "webp", "pdf", "txt")
+    job = await bench.house.claimed(*FOUR, formats=FORMATS)
+    running = await bench.begin(job)
+    await bench.help()
+    acts.end("jpg")
+    await settle_down()
+    assert (await states(bench, job), bench.freed) == ("srqq", 1)
+    acts.end("webp")
+    await settle_down()
+    assert (await states(bench, job), bench.freed) == ("ssrq", 1)
+    await bench.help()
+    assert await states(bench, job) == "ssrr"
+    acts.end("pdf")
+    acts.end("txt")
+    await running
+    assert (await states(bench, job), bench.freed) == ("ssss", 3)
+    assert len(bench.sandbox.calls) == 4
+
+
+async def test_no_job_is_helped_that_has_no_task_left_to_start(bench: Bench) -> None:
+    bench.sandbox.act = hang
+    assert not bench.executor.help(bench.free)
+    job = await bench.house.claimed(TO_JPG, TO_WEBP)
+    await bench.begin(job)
+    await bench.help()
+    assert bench.executor.help(bench.free), "what is left is known to the database alone"
+    await settle_down()
+    assert (await states(bench, job), bench.freed) == ("rr", 1)
+    assert not bench.executor.help(bench.free)
+
+
+async def test_the_job_with_the_fewest_slots_is_helped(bench: Bench) -> None:
+    bench.sandbox.act = hang
+    large = await bench.house.claimed(*FOUR, formats=FORMATS)
+    await bench.begin(large)
+    await bench.help()
+    bench.house.clock.advance(1)
+    small = await bench.house.claimed(TO_JPG, TO_WEBP)
+    await bench.begin(small)
+    await bench.help()
+    assert (await states(bench, large), await states(bench, small)) == ("rrqq", "rr")
+
+
+@pytest.mark.parametrize("order", [("jpg", "webp"), ("webp", "jpg")])
+async def test_of_tasks_that_ran_at_once_only_the_failed_is_run_again(
+    bench: Bench, order: tuple[str, str]
+) -> None:
+    acts = Acts(bench, "jpg", "webp")
+    job = await bench.house.claimed(TO_JPG, TO_WEBP)
+    running = await bench.begin(job)
+    await bench.help()
+    for target in order:
+        acts.end(target, WorkerCrash("m") if target == "jpg" else None)
+        await settle_down()
+    await running
+    back = await bench.house.current(job)
+    assert (back.state, await states(bench, job), back.run_after) == (
+        State.QUEUED,
+        "qs",
+        bench.house.clock() + 5,
+    )
+    bench.sandbox.act = convert
+    bench.house.clock.advance(5)
+    again = await bench.house.leases.claim()
+    assert again is not None
+    ended = await bench.run(again)
+    assert (ended.state, [task.attempts for task in ended.tasks]) == (State.SUCCEEDED, [2, 1])
+    assert [call.work.target for call in bench.sandbox.calls] == ["jpg", "webp", "jpg"]
+    assert sorted(bench.outputs) == sorted(output.key for output in ended.outputs)
+
+
+async def test_a_cancel_kills_every_child(bench: Bench) -> None:
+    bench.sandbox.act = hang
+    job = await bench.house.claimed(*FOUR, formats=FORMATS)
+    running = await bench.begin(job)
+    await bench.help()
+    await bench.help()
+    await bench.house.service.cancel("local", job.id)
+    await running
+    assert (bench.sandbox.killed, len(bench.sandbox.calls), bench.freed) == (3, 3, 3)
+    assert bench.house.blobs.scratches == 0
+    assert not bench.executor.help(bench.free)
+
+
+@pytest.mark.parametrize("moment", range(12))
+async def test_a_slot_may_come_at_any_moment_of_a_cancel(bench: Bench, moment: int) -> None:
+    bench.sandbox.act = hang
+    job = await bench.house.claimed(*FOUR, formats=FORMATS)
+    running = await bench.begin(job)
+    await bench.house.service.cancel("local", job.id)
+    for _ in range(moment):
+        await asyncio.sleep(0)
+    given = 1 + bench.executor.help(bench.free)
+    await running
+    assert (bench.freed, len(bench.sandbox.calls)) == (given, 1)
+
+
+async def test_a_slot_may_come_just_when_the_last_task_has_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.house.bus, "publish", lambda topic: None)
+    job = await bench.house.claimed(TO_JPG, TO_WEBP)
+    helped: list[bool] = []
+    await bench.executor.run(job, lambda: helped.append(bench.executor.help(bench.free)))
+    assert helped == [False]
+
+
+async def test_a_cancel_kills_a_child_though_another_lane_is_storing(bench: Bench) -> None:
+    slow_disk = bench.house.blobs.adopting = asyncio.Event()
+    acts = Acts(bench, "jpg", "webp")
+    job = await bench.house.claimed(*FOUR, formats=FORMATS)
+    running = await bench.begin(job)
+    await bench.help()
+    acts.end("jpg")
+    await settle_down()
+    await bench.house.service.cancel("local", job.id)
+    await settle_down()
+    assert bench.sandbox.killed == 1, "it does not wait for the disk"
+    assert not bench.executor.help(bench.free)
+    slow_disk.set()
+    await running
+    assert ((await bench.house.current(job)).outputs, bench.outputs) == ((), [])
+
+
+async def test_a_cancel_just_after_the_next_task_began_kills_its_child(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint comes while the lane is still being told of what it has to do next."""
+    complete = bench.house.leases.complete_task
+    bench.sandbox.act = convert
+
+    async def slowly_told(*report: Any) -> Any:
+        turn = await complete(*report)
+        bench.sandbox.act = hang
+        await bench.house.service.cancel("local", job.id)
+        await settle_down()
+        return turn
+
+    monkeypatch.setattr(bench.house.leases, "complete_task", slowly_told)
+    job = await bench.house.claimed(TO_JPG, TO_WEBP)
+    running = asyncio.create_task(bench.executor.run(job, bench.free))
+    await asyncio.wait_for(running, 10)
+    assert ((await bench.house.current(job)).state, len(bench.sandbox.calls)) == (State.CANCELLED, 1)
+
+
+async def test_the_deadline_kills_every_child(bench: Bench) -> None:
+    bench.sandbox.act = hang
+    job = await bench.house.claimed(TO_JPG, TO_WEBP)
+    running = await bench.begin(job)
+    await bench.help()
+    bench.house.clock.now = job.deadline
+    assert await bench.house.upkeep.expire_deadlines() == 1
+    await running
+    assert (bench.sandbox.killed, await states(bench, job)) == (2, "ff")
+
+
+async def test_lanes_that_wake_too_late_publish_nothing(bench: Bench) -> None:
+    """The lease ran out while both were frozen, and another worker has the job."""
+    acts = Acts(bench, "jpg", "webp")
+    job = await bench.house.claimed(TO_JPG, TO_WEBP)
+    running = await bench.begin(job)
+    await bench.help()
+    await bench.house.store.update(job.id, _taken)
+    acts.end("webp")
+    acts.end("jpg")
+    await running
+    assert ((await bench.house.current(job)).outputs, bench.outputs) == ((), [])
+
+
+async def test_a_slot_that_comes_too_late_starts_nothing(bench: Bench) -> None:
+    bench.sandbox.act = hang
+    job = await bench.house.claimed(TO_JPG, TO_WEBP)
+    await bench.begin(job)
+    await bench.house.store.update(job.id, _taken)
+    assert bench.executor.help(bench.free)
+    await settle_down()
+    assert (await states(bench, job), bench.freed) == ("rq", 1)
+
+
+async def test_a_stop_gives_back_every_task_without_cost(bench: Bench) -> None:
+    bench.sandbox.act = hang
+    job = await bench.house.claimed(TO_JPG, TO_WEBP)
+    running = await bench.begin(job)
+    await bench.help()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    back = await bench.house.current(job)
+    assert (back.state, back.attempt, [task.attempts for task in back.tasks]) == (State.QUEUED, 0, [0, 0])
+    assert bench.sandbox.killed == 2
+
+
+async def test_a_stop_keeps_what_one_lane_stores_and_gives_back_the_rest(bench: Bench) -> None:
+    slow_disk = bench.house.blobs.adopting = asyncio.Event()
+    acts = Acts(bench, "jpg", "webp")
+    job = await bench.house.claimed(TO_JPG, TO_WEBP)
+    running = await bench.begin(job)
+    await bench.help()
+    acts.end("jpg")
+    await settle_down()
+    running.cancel()
+    await settle_down()
+    slow_disk.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    back = await bench.house.current(job)
+    assert (back.state, await states(bench, job), back.attempt) == (State.QUEUED, "sq", 0)
+    assert bench.outputs == [output.key for output in back.outputs]
+
+
+async def test_a_lane_that_cannot_report_ends_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is rescued as a whole; while it was held, the unreported task would seem to run for ever."""
+    acts = Acts(bench, "jpg", "webp", "pdf")
+    job = await bench.house.claimed(*FOUR, formats=FORMATS)
+    running = await bench.begin(job)
+    await bench.help()
+    await bench.help()
+    slow_disk = bench.house.blobs.adopting = asyncio.Event()
+    acts.end("jpg")
+    await settle_down()
+    bench.house.blobs.adopting = None
+
+    async def away(*report: Any) -> None:
+        raise Unavailable("The job database cannot be used just now.")
+
+    monkeypatch.setattr(bench.house.leases, "complete_task", away)
+    monkeypatch.setattr(bench.house.leases, "fail_task", away)
+    acts.end("webp")
+    await settle_down()
+    assert (bench.sandbox.killed, bench.freed, running.done()) == (1, 2, False)
+    assert not bench.executor.help(bench.free), "one that still stores keeps the job from being over"
+    slow_disk.set()
+    with pytest.raises(ExceptionGroup):
+        await running
+    assert (bench.freed, bench.outputs) == (3, [])
+    bench.house.clock.advance(30)
+    assert await bench.house.upkeep.rescue() == 1
+
+
+async def test_a_lane_that_cannot_begin_leaves_the_others_at_work(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acts = Acts(bench, "jpg", "webp")
+    acts.end("webp")
+    job = await bench.house.claimed(TO_JPG, TO_WEBP)
+    running = await bench.begin(job)
+
+    async def away(job: Job) -> int:
+        raise Unavailable("The job database cannot be used just now.")
+
+    monkeypatch.setattr(bench.house.leases, "start_task", away)
+    assert bench.executor.help(bench.free)
+    await settle_down()
+    assert (bench.freed, await states(bench, job)) == (1, "rq")
+    assert not bench.executor.help(bench.free), "or the pool would try without pause"
+    acts.end("jpg")
+    await running
+    assert await states(bench, job) == "ss"
+
+
+async def test_a_job_that_ends_by_its_own_report_was_not_taken_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though whoever guards the lease sees its end before the lane is told of it."""
+    complete = bench.house.leases.complete_task
+
+    async def slowly_told(*report: Any) -> Any:
+        turn = await complete(*report)
+        await settle_down()
+        return turn
+
+    monkeypatch.setattr(bench.house.leases, "complete_task", slowly_told)
+    with caplog.at_level("INFO", "convertd.worker"):
+        job = await bench.run(await bench.house.claimed(TO_JPG, TO_WEBP))
+    assert caplog.messages == [f"job {job.id} is succeeded after attempt 1"]
 
 
 # Holding it

@@ -52,6 +52,12 @@ def settled(job: Job, now: float = NOW + 9, retry_at: float | None = None) -> Jo
     return changed
 
 
+def advanced(job: Job) -> Job:
+    changed = rules.advanced(job, token="mine", now=NOW + 9, retention=RETENTION, retry_at=NOW + 60)
+    assert changed is not None
+    return changed
+
+
 def cancelled(job: Job) -> Job:
     changed = rules.cancelled(job, now=NOW + 5, retention=RETENTION)
     assert changed is not None
@@ -175,6 +181,22 @@ def test_outputs_become_visible_with_the_tasks_success() -> None:
     assert job.progress == 0.5
 
 
+def test_outputs_are_in_the_order_of_their_tasks_whichever_ends_first() -> None:
+    job = succeeded(held(tasks=3), 2)
+    more = [make_artifact(f"page-{number}", task=0) for number in (1, 2)]
+    job = rules.task_succeeded(started(job), token="mine", index=0, outputs=more) or job
+    job = succeeded(job, 1)
+    assert [output.key.rpartition("-")[2] for output in job.outputs] == ["1", "2", "1", "2"]
+    assert [output.task for output in job.outputs] == [0, 0, 1, 2]
+
+
+def test_progress_is_the_mean_over_tasks_that_run_at_once() -> None:
+    job = started(started(held(tasks=2)), 1)
+    for index, progress in ((0, 0.5), (1, 0.25)):
+        job = rules.task_progressed(job, token="mine", index=index, progress=progress) or job
+    assert (job.running_tasks, job.progress) == ([0, 1], 0.375)
+
+
 def test_a_bad_file_fails_at_once() -> None:
     task = failed(held()).tasks[0]
     assert (task.state, task.attempts, task.error) == (State.FAILED, 1, BAD_FILE)
@@ -193,6 +215,38 @@ def test_a_success_after_a_failure_leaves_no_error() -> None:
 
 
 # The end of an attempt
+
+
+def test_the_next_task_starts_when_none_runs_any_more() -> None:
+    job = advanced(held(tasks=4))
+    assert (job.running_tasks, job.next_task) == ([0], 1)
+    job = started(job, 1)
+    job = rules.task_failed(job, token="mine", index=0, failure=BAD_FILE, max_attempts=3) or job
+    assert advanced(job) == job, "another runs: the slot may be needed elsewhere"
+    job = rules.task_failed(job, token="mine", index=1, failure=BAD_FILE, max_attempts=3) or job
+    assert (advanced(job).state, advanced(job).running_tasks) == (State.RUNNING, [2])
+
+
+def test_a_job_is_not_settled_while_a_task_runs() -> None:
+    job = started(succeeded(held(tasks=2)), 1)
+    assert job.next_task is None
+    assert advanced(job) == job
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_task_that_is_to_be_tried_again_waits_for_the_jobs_next_attempt(order: tuple[int, int]) -> None:
+    job = started(started(held(tasks=3)), 1)
+    for index in order:
+        job = rules.task_failed(job, token="mine", index=index, failure=CRASH, max_attempts=3) or job
+    job = advanced(job)
+    assert (job.running_tasks, job.next_task) == ([2], None)
+    job = rules.task_failed(job, token="mine", index=2, failure=BAD_FILE, max_attempts=3) or job
+    job = advanced(job)
+    assert (job.state, job.run_after, job.tasks[0].error) == (State.QUEUED, NOW + 60, CRASH)
+    again = rules.claimed(job, now=NOW + 60, token="mine", lease_until=NOW + 90)
+    assert again is not None
+    assert [task.error for task in again.tasks] == [None, None, BAD_FILE]
+    assert advanced(again).running_tasks == [0]
 
 
 def test_a_job_with_one_success_has_succeeded() -> None:
@@ -226,6 +280,17 @@ def test_draining_costs_neither_job_nor_task_an_attempt() -> None:
     assert [task.attempts for task in drained.tasks] == [1, 0]
 
 
+def test_draining_gives_back_every_task_that_runs() -> None:
+    job = started(started(failed(held(tasks=4), CRASH), 1), 2)
+    drained = rules.drained(job, token="mine", now=NOW + 9)
+    assert drained is not None
+    assert {task.state for task in drained.tasks} == {State.QUEUED}
+    assert [task.attempts for task in drained.tasks] == [1, 0, 0, 0]
+    again = rules.claimed(drained, now=NOW + 9, token="t", lease_until=NOW + 39)
+    assert again is not None
+    assert again.next_task == 0, "nothing that failed before the drain is left out after it"
+
+
 def orphan(job: Job, lapsed_before: float) -> Job | None:
     return rules.orphaned(
         job, now=NOW + 40, lapsed_before=lapsed_before, max_attempts=MAX_ATTEMPTS, retention=RETENTION
@@ -239,6 +304,9 @@ def test_an_orphan_is_queued_again_once_its_lease_ran_out() -> None:
     assert rescued is not None
     assert (rescued.state, rescued.run_after, rescued.token) == (State.QUEUED, NOW + 40, None)
     assert [task.attempts for task in rescued.tasks] == [1, 0]
+    both = orphan(started(job, 1), NOW + 30)
+    assert both is not None
+    assert [task.attempts for task in both.tasks] == [1, 1]
 
 
 def test_a_file_that_kills_its_worker_every_time_fails() -> None:
@@ -359,11 +427,12 @@ class AnyOrder(RuleBasedStateMachine):
 
     job: Job
 
-    @initialize(tasks=st.integers(1, 3))
+    @initialize(tasks=st.integers(1, 4))
     def submit(self, tasks: int) -> None:
         self.now = NOW
         self.job = make_job(tasks=tasks)
         self.tokens = ["never"]
+        self.tried: set[int] = set()
         self.outputs = 0
 
     def apply(self, changed: Job | None) -> bool:
@@ -383,6 +452,9 @@ class AnyOrder(RuleBasedStateMachine):
             same_attempt = was.state is task.state is State.RUNNING and was.attempts == task.attempts
             assert not same_attempt or task.progress >= was.progress, "progress fell within an attempt"
             assert not was.state.terminal or retried or task.state is was.state
+        begun = set(after.running_tasks) - set(before.running_tasks)
+        assert not begun & self.tried, "a task was tried twice in one attempt"
+        self.tried |= begun
 
     @rule(seconds=st.sampled_from([5.0, 40.0]))
     def pass_time(self, seconds: float) -> None:
@@ -392,16 +464,27 @@ class AnyOrder(RuleBasedStateMachine):
     def claim(self) -> None:
         token = f"token-{len(self.tokens)}"
         due = self.job.state is State.QUEUED and self.job.run_after <= self.now
-        assert (
-            self.apply(rules.claimed(self.job, now=self.now, token=token, lease_until=self.now + 30)) == due
-        )
-        if due:
+        held = rules.claimed(self.job, now=self.now, token=token, lease_until=self.now + 30)
+        assert (held is not None) == due
+        if held is not None:
             self.tokens.append(token)
+            self.tried = set()
+            self.apply(self.advanced(held))
 
-    @precondition(lambda self: self.job.state is State.RUNNING)
-    @rule(data=st.data())
-    def start(self, data: st.DataObject) -> None:
-        self.apply(rules.task_started(self.job, token=self.tokens[-1], index=self.index(data)))
+    def advanced(self, job: Job | None) -> Job | None:
+        """As every report goes on, in the transaction that it is."""
+        if job is None:
+            return None
+        again = self.now + 5
+        return rules.advanced(job, token=self.tokens[-1], now=self.now, retention=RETENTION, retry_at=again)
+
+    @precondition(lambda self: self.job.next_task is not None and self.job.state is State.RUNNING)
+    @rule()
+    def help(self) -> None:
+        """Of a slot that nobody else needs."""
+        index = self.job.next_task
+        assert index is not None
+        assert self.apply(rules.task_started(self.job, token=self.tokens[-1], index=index))
 
     @precondition(lambda self: self.job.state is State.RUNNING)
     @rule(data=st.data(), progress=st.floats(0, 1) | st.floats())
@@ -415,25 +498,17 @@ class AnyOrder(RuleBasedStateMachine):
         index = self.index(data)
         self.outputs += 1
         output = make_artifact(f"output-{self.outputs}", task=index)
-        self.apply(rules.task_succeeded(self.job, token=self.tokens[-1], index=index, outputs=[output]))
+        done = rules.task_succeeded(self.job, token=self.tokens[-1], index=index, outputs=[output])
+        self.apply(self.advanced(done))
 
     @precondition(lambda self: self.job.state is State.RUNNING)
     @rule(data=st.data(), failure=st.sampled_from([BAD_FILE, CRASH]))
     def fail(self, data: st.DataObject, failure: Failure) -> None:
         index = self.index(data)
-        self.apply(
-            rules.task_failed(
-                self.job, token=self.tokens[-1], index=index, failure=failure, max_attempts=MAX_ATTEMPTS
-            )
+        ended = rules.task_failed(
+            self.job, token=self.tokens[-1], index=index, failure=failure, max_attempts=MAX_ATTEMPTS
         )
-
-    @precondition(lambda self: self.job.state is State.RUNNING and not self.busy)
-    @rule()
-    def settle(self) -> None:
-        again = self.now + 5
-        self.apply(
-            rules.settled(self.job, token=self.tokens[-1], now=self.now, retention=RETENTION, retry_at=again)
-        )
+        self.apply(self.advanced(ended))
 
     @precondition(lambda self: self.job.state is State.RUNNING)
     @rule()
@@ -492,10 +567,6 @@ class AnyOrder(RuleBasedStateMachine):
         self.apply(rules.emptied(self.job, now=self.now))
         assert self.job.next_expiry is None or self.job.next_expiry > self.now
 
-    @property
-    def busy(self) -> bool:
-        return any(task.state is State.RUNNING for task in self.job.tasks)
-
     def index(self, data: st.DataObject) -> int:
         return data.draw(st.integers(0, len(self.job.tasks) - 1))
 
@@ -517,7 +588,8 @@ class AnyOrder(RuleBasedStateMachine):
             self.task_is_sound(task)
             assert bool(job.outputs_of(index)) == (task.state is State.SUCCEEDED)
         states = {task.state for task in job.tasks}
-        assert State.RUNNING not in states or job.state is State.RUNNING
+        assert (State.RUNNING in states) == (job.state is State.RUNNING), "somebody is always at work on it"
+        assert [output.task for output in job.outputs] == sorted(output.task or 0 for output in job.outputs)
         if job.state.terminal:
             assert all(state.terminal for state in states)
         if job.state in (State.SUCCEEDED, State.FAILED):

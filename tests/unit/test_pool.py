@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from convertd.engines.base import Limits
-from convertd.errors import Unavailable
+from convertd.engines.base import Limits, Product
+from convertd.errors import Unavailable, WorkerCrash
 from convertd.jobs.store import Rule, Selection
+from convertd.jobs.submission import TaskRequest
 from convertd.model.job import Job, State
 from convertd.sandbox.runner import Budget
 from convertd.worker import pool as pool_module
@@ -18,7 +19,7 @@ from convertd.worker.executor import Executor, ExecutorSettings
 from convertd.worker.housekeeping import Duty, Housekeeping
 from convertd.worker.pool import WorkerPool
 from tests.support.clock import FakeClock
-from tests.support.fake_sandbox import FakeSandbox, hang
+from tests.support.fake_sandbox import Child, FakeSandbox, convert, hang
 from tests.support.work import House
 
 BUDGET = Budget(
@@ -54,6 +55,9 @@ class Works:
                 return
             await asyncio.sleep(0)
         raise AssertionError("it never came to that")
+
+    async def idle(self) -> bool:
+        return self.pool.busy == 0
 
     async def until_running(self, count: int) -> None:
         async def reached() -> bool:
@@ -116,6 +120,142 @@ async def test_no_more_jobs_run_than_there_are_workers(works: Works) -> None:
     await works.house.service.cancel("local", page[0].id)
     await works.until_running(3)
     assert works.pool.busy == 2
+
+
+# Large jobs
+
+
+LARGE = tuple(
+    TaskRequest(inputs=(0,), operation="convert", target=to) for to in ("jpg", "webp", "jpg", "webp")
+)
+
+
+class Children:
+    """Children that end one by one, as the test says."""
+
+    def __init__(self, works: Works) -> None:
+        self.ends: list[asyncio.Event] = []
+        works.sandbox.act = self.act
+
+    async def act(self, child: Child) -> list[Product]:
+        self.ends.append(end := asyncio.Event())
+        await end.wait()
+        return await convert(child)
+
+
+async def crash(child: Child) -> list[Product]:
+    raise WorkerCrash("It died.")
+
+
+async def states(works: Works, job: Job) -> str:
+    """The first letters of its tasks' states."""
+    return "".join(task.state.value[0] for task in (await works.house.current(job)).tasks)
+
+
+async def test_a_large_job_has_the_slots_that_nobody_needs(works: Works) -> None:
+    children = Children(works)
+    job = await works.house.submit(*LARGE)
+    works.pool.start()
+    await works.until_running(2)
+    assert (await states(works, job), works.pool.busy, works.pool.well) == ("rrqq", 2, True)
+    children.ends[0].set()
+    await works.until_running(3)
+    assert (await states(works, job), works.pool.busy) == ("srrq", 2)
+    for end in children.ends:
+        end.set()
+    await works.until_running(4)
+    children.ends[3].set()
+    ended = await works.until_ended(job)
+    assert (ended.state, ended.attempt, len(ended.outputs)) == (State.SUCCEEDED, 1, 4)
+    await works.until(works.idle)
+
+
+async def test_with_one_worker_tasks_run_one_after_the_other() -> None:
+    works = Works(workers=1)
+    children = Children(works)
+    job = await works.house.submit(*LARGE)
+    works.pool.start()
+    for index in range(4):
+        await works.until_running(index + 1)
+        assert await states(works, job) == "s" * index + "r" + "q" * (3 - index)
+        children.ends[index].set()
+    await works.until_ended(job)
+    await works.pool.stop(0)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_a_job_that_arrives_has_the_first_slot_that_becomes_free(works: Works, first: int) -> None:
+    """Whichever of the large job's lanes it is; and that job has the slot again when nobody waits."""
+    children = Children(works)
+    large = await works.house.submit(*LARGE)
+    works.pool.start()
+    await works.until_running(2)
+    works.house.clock.advance(1)
+    small = await works.house.submit()
+    children.ends[first].set()
+    await works.until_running(3)
+    assert (await states(works, small), (await states(works, large)).count("r")) == ("r", 1)
+    children.ends[1 - first].set()
+    await works.until_running(4)
+    assert await states(works, large) == "ssrq", "the last lane goes on though the job's other slot is gone"
+    children.ends[2].set()
+    await works.until_running(5)
+    assert (await states(works, small), await states(works, large)) == ("s", "ssrr")
+
+
+async def test_a_retry_that_is_not_due_leaves_the_slot_to_the_large_job(works: Works) -> None:
+    works.sandbox.act = crash
+    small = await works.house.submit()
+    works.pool.start()
+
+    async def waiting() -> bool:
+        job = await works.house.current(small)
+        return job.attempt == 1 and job.state is State.QUEUED
+
+    await works.until(waiting)
+    works.sandbox.act = hang
+    large = await works.house.submit(*LARGE)
+    await works.until_running(3)
+    assert (await states(works, small), await states(works, large)) == ("q", "rrqq")
+
+
+async def test_a_stop_gives_back_every_task_of_a_large_job(works: Works) -> None:
+    works.sandbox.act = hang
+    job = await works.house.submit(*LARGE)
+    works.pool.start()
+    await works.until_running(2)
+    await works.pool.stop(0)
+    back = await works.house.current(job)
+    assert (back.state, back.attempt, [task.attempts for task in back.tasks]) == (State.QUEUED, 0, [0] * 4)
+    assert (works.sandbox.killed, works.pool.busy) == (2, 0)
+
+
+async def test_a_large_job_ends_within_the_grace_time_though_nobody_helps(works: Works) -> None:
+    children = Children(works)
+    job = await works.house.submit(*LARGE)
+    works.pool.start()
+    await works.until_running(2)
+    stopping = asyncio.create_task(works.pool.stop(60))
+    await asyncio.sleep(0)
+    for index in range(4):
+        await works.until_running(max(2, index + 1))
+        children.ends[index].set()
+    await stopping
+    ended = await works.house.current(job)
+    assert (ended.state, ended.attempt) == (State.SUCCEEDED, 1)
+
+
+async def test_a_cancel_frees_every_slot_of_a_large_job(works: Works) -> None:
+    works.sandbox.act = hang
+    job = await works.house.submit(*LARGE)
+    works.pool.start()
+    await works.until_running(2)
+    await works.house.service.cancel("local", job.id)
+    await works.until(works.idle)
+    works.sandbox.act = convert
+    others = [await works.house.submit() for _ in range(2)]
+    for other in others:
+        assert (await works.until_ended(other)).state is State.SUCCEEDED
 
 
 async def test_a_stop_lets_jobs_end_within_the_grace_time(works: Works) -> None:

@@ -22,6 +22,7 @@ from convertd.errors import (
     UnsupportedFormat,
     WorkerCrash,
 )
+from convertd.jobs.leases import Turn
 from convertd.jobs.store import Cursor, Selection
 from convertd.jobs.submission import TaskRequest
 from convertd.model.job import Job, State
@@ -45,14 +46,14 @@ async def finish(house: House, job: Job) -> Job:
     house.blobs.stored[output.key] = b"output"
     ended = await house.leases.complete_task(job, 0, [output])
     assert ended is not None
-    return ended
+    return ended.job
 
 
 async def crash(house: House, job: Job, error: ConvertdError | None = None) -> Job:
     """The held job, after an attempt that failed."""
     settled = await house.leases.fail_task(job, 0, error or WorkerCrash("It died."))
     assert settled is not None
-    return settled
+    return settled.job
 
 
 async def claim(house: House) -> Job:
@@ -239,7 +240,7 @@ async def test_of_cancel_and_finish_one_wins(house: House, cancel_first: bool) -
     acts = (cancel, complete) if cancel_first else (complete, cancel)
     results = await asyncio.gather(*acts, return_exceptions=True)
     first, second = results
-    assert isinstance(first, Job)
+    assert isinstance(first, Job | Turn)
     assert second is None or isinstance(second, Conflict)
     assert (await house.current(job)).state is (State.CANCELLED if cancel_first else State.SUCCEEDED)
 
