@@ -193,6 +193,8 @@ class Dispatcher:
                 return await self._store.update_delivery(delivery_id, rule)
             except ConvertdError as error:
                 log.error("cannot record delivery %s: %s (%s)", delivery_id, error.message, error.detail)
+            except Exception:
+                log.exception("cannot record delivery %s", delivery_id)
             await self._pause(POLL_SECONDS)
 
     def _note(self, host: str, *, silent: bool) -> None:

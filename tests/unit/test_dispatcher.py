@@ -325,6 +325,7 @@ class ForgetfulStore(MemoryStore):
     """Cannot be written to for a while, or read."""
 
     failures = 0
+    fault: Exception = Unavailable("The database is locked.")
     blind = 0
 
     async def update_delivery(
@@ -332,7 +333,7 @@ class ForgetfulStore(MemoryStore):
     ) -> Delivery | None:
         if self.failures:
             self.failures -= 1
-            raise Unavailable("The database is locked.")
+            raise self.fault
         return await super().update_delivery(delivery_id, rule)
 
     async def due_deliveries(self, **asked: Any) -> list[str]:
@@ -342,9 +343,12 @@ class ForgetfulStore(MemoryStore):
         return await super().due_deliveries(**asked)
 
 
-async def test_what_was_sent_is_recorded_once_the_store_is_back(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("fault", [Unavailable("The row is locked."), ValueError("The row is locked.")])
+async def test_what_was_sent_is_recorded_once_the_store_is_back(
+    fault: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     store = ForgetfulStore()
-    store.failures = 3
+    store.failures, store.fault = 3, fault
     post = Post(store=store)
     delivery = make_delivery()
     await post.owe(delivery)
