@@ -37,6 +37,8 @@ _STARTED: Final = 0.1
 _POLL_SECONDS: Final = 0.02
 _TAIL: Final = 32
 _KEPT_WORDS: Final = 4096
+_TICKS: Final = 0.2
+"""Seconds by which what the kernel tells of a process may lag behind what it holds against its limit."""
 _PDFA: Final = {"1b": 1, "2b": 2, "3b": 3}
 
 
@@ -144,7 +146,7 @@ def _environment(folder: Path) -> dict[str, str]:
 def _death(said: str) -> ConvertdError:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = resource.getrlimit(resource.RLIMIT_CPU)[0]
-    if seconds != resource.RLIM_INFINITY and used.ru_utime + used.ru_stime >= seconds:
+    if seconds != resource.RLIM_INFINITY and used.ru_utime + used.ru_stime >= seconds - _TICKS:
         return Timeout(
             f"The conversion used more than the {seconds} s of processor time allowed.", detail=said
         )
