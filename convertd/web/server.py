@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.typedefs import Handler
 
 from convertd.errors import ConvertdError, EngineError, InvalidRequest, Unavailable
@@ -42,10 +43,19 @@ class Route:
     """Refused while the server stops."""
 
 
-_SLASHES: Final = web.normalize_path_middleware(
-    append_slash=False, remove_slash=True, merge_slashes=True, redirect_class=web.HTTPPermanentRedirect
-)
-"""Sends clients whose base URL ends in a slash, or whose path does, to where they mean to go."""
+_SLASHES: Final = re.compile("//+")
+
+
+def _tidied(message: RawRequestMessage) -> RawRequestMessage:
+    """The request without slashes too many in its address, as come of a base URL that ends in one.
+
+    No redirect does that: many clients do not send their body again.
+    """
+    path = message.url.raw_path
+    tidy = _SLASHES.sub("/", path).rstrip("/") or "/"
+    if tidy == path:
+        return message
+    return message._replace(url=message.url.with_path(tidy, encoded=True, keep_query=True))
 
 
 def _check_host(request: web.Request) -> None:
@@ -75,7 +85,7 @@ class Server:
         self._rates = rates
         self._render_error = render_error
         self._draining = False
-        self.app = web.Application(middlewares=[self._errors, _SLASHES])
+        self.app = web.Application(middlewares=[self._errors])
         self.app.on_response_prepare.append(_name_server)
         self._add(routes)
         self._runner: web.AppRunner | None = None
@@ -95,6 +105,8 @@ class Server:
         await self._runner.setup()
         manager = self._runner.server
         assert manager is not None  # noqa: S101 - there is one after setup
+        make = manager.request_factory
+        manager.request_factory = lambda message, *rest: make(_tidied(message), *rest)
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
             lambda: Connection(

@@ -153,12 +153,10 @@ async def test_a_body_that_is_none(api: Api, dialect: str, route: Route) -> None
 
 @pytest.mark.parametrize("path", ["//v1/jobs", "/v1/jobs/", "//api/jobs", "/api/media/jobs/", "/api//jobs"])
 async def test_a_slash_too_many(api: Api, path: str) -> None:
-    reply = await api.request("POST", path, allow_redirects=False)
-    assert (reply.status, reply.headers["Location"]) == (308, path.replace("//", "/").rstrip("/"))
     form = FormData({"target": "webp", "format": "webp"})
     part = "media" if "media" in path else "files" if "api" in path else "file"
     form.add_field(part, samples.picture(), filename="a.png", content_type="image/png")
-    reply = await api.request("POST", path, data=form)
+    reply = await api.request("POST", f"{path}?a=b", data=form, allow_redirects=False)
     assert reply.status in (200, 202), reply.body
 
 

@@ -41,7 +41,7 @@ _SMALL_SECONDS: Final = 10.0
 _STREAM_SECONDS: Final = 240.0
 _INFO_SECONDS: Final = 25.0
 _POLL_AFTER: Final = "2"
-_LIVENESS: Final = ("/v1/status", "/v1/")
+_LIVENESS: Final = ("/v1/status", "/v1")
 
 
 class ToolkitDialect:
@@ -208,7 +208,7 @@ class ToolkitDialect:
         return self._listed[category]
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
-        """GET /v1/status, and the address that the published client takes for the root."""
+        """GET /v1/status, and where the published client looks for the root."""
         return json_response({"status": "ok"})
 
 
