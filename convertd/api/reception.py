@@ -6,6 +6,7 @@ then is the job's row written. Whatever fails on the way leaves neither a file n
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from convertd.api.unpacking import Unpacker
-from convertd.errors import Conflict, FileInvalid, Timeout, from_code
+from convertd.errors import Conflict, FetchFailed, FileInvalid, Timeout, from_code
 from convertd.jobs.service import JobService
 from convertd.jobs.submission import Submission, TaskRequest
 from convertd.model.formats import identify
@@ -110,6 +111,7 @@ class Desk:
         self._received = received
         self._stack = stack
         self._digest = ""
+        self._fetched_by = asyncio.get_running_loop().time() + reception.intake.limits.seconds
 
     @property
     def files(self) -> Sequence[Upload]:
@@ -153,13 +155,25 @@ class Desk:
     async def fetch(self, url: str, *, field: str, name: str | None = None) -> None:
         """Store what is at an address; ``name`` stands before what the address calls it.
 
-        Raises :class:`~convertd.errors.FetchRefused`, :class:`~convertd.errors.FetchFailed` and what an
-        upload raises.
+        All files of a request together may take as long as its body. Raises
+        :class:`~convertd.errors.FetchRefused`, :class:`~convertd.errors.FetchFailed` and what an upload
+        raises.
         """
         reception = self._reception
-        limit = reception.intake.limits.file
-        async with reception.gate.fetch(url, field=field, max_bytes=limit) as fetched:
-            await reception.intake.fetched(self._received, fetched, part=field, name=name)
+        limits = reception.intake.limits
+        if self._request.transport is None or self._request.transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        try:
+            async with asyncio.timeout_at(self._fetched_by) as together:
+                async with reception.gate.fetch(url, field=field, max_bytes=limits.file) as fetched:
+                    await reception.intake.fetched(self._received, fetched, part=field, name=name)
+        except TimeoutError as error:
+            if not together.expired():
+                raise
+            raise FetchFailed(
+                f"The files took longer than {limits.seconds:g} seconds together (limits.upload_time).",
+                field=field,
+            ) from error
 
     def rename(self, upload: Upload, name: str) -> None:
         """Give a file another name than it came with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -35,6 +36,8 @@ class Origin:
                 return web.Response(
                     body=PNG, headers={"Content-Disposition": 'attachment; filename="a b.png"'}
                 )
+            case "/never":
+                await asyncio.Event().wait()
             case "/away":
                 raise web.HTTPFound("/picture.png")
         raise web.HTTPNotFound
@@ -112,3 +115,24 @@ async def test_no_file_is_left_of_what_failed(trusting: Api, origin: Origin, tmp
     (await trusting.request("POST", "/jobs", json=body)).problem(422, "fetch_failed")
     files = [path for path in (tmp_path / "data" / "files").rglob("*") if path.is_file()]
     assert files == []
+
+
+async def test_too_many_addresses_are_refused_before_the_first_is_called(
+    start: Start, session: ClientSession, origin: Origin
+) -> None:
+    place = f"127.0.0.1:{origin.server.port}"
+    api = Api(session, start(OUTBOUND_ALLOW=place, LIMITS_FILES="2").url)
+    body = {"to": "webp", "source_url": [origin.url("/picture.png")] * 3}
+    problem = (await api.request("POST", "/jobs", json=body)).problem(400, "invalid_request")
+    assert "limits.files" in problem["detail"]
+    assert origin.visits == []
+
+
+async def test_all_addresses_together_have_the_time_of_an_upload(
+    start: Start, session: ClientSession, origin: Origin
+) -> None:
+    place = f"127.0.0.1:{origin.server.port}"
+    api = Api(session, start(OUTBOUND_ALLOW=place, LIMITS_UPLOAD_TIME="300ms").url)
+    body = {"to": "webp", "source_url": [origin.url("/picture.png"), origin.url("/never")]}
+    problem = (await api.request("POST", "/jobs", json=body)).problem(422, "fetch_failed")
+    assert "limits.upload_time" in problem["detail"]
