@@ -22,21 +22,20 @@ from convertd.api.reception import Reception
 from convertd.api.unpacking import Unpacker
 from convertd.callbacks.dispatcher import Dispatcher
 from convertd.config import Config
-from convertd.engines.base import Limits
 from convertd.engines.registry import Registry, discover
 from convertd.errors import NotFound
+from convertd.figures import executor_settings_of, policy_of, upload_limits_of
 from convertd.jobs import database
 from convertd.jobs.deliveries import DeliveryService
 from convertd.jobs.hints import LocalBus, Signal
 from convertd.jobs.keyring import Keyring
 from convertd.jobs.leases import Leases
-from convertd.jobs.ledger import Ledger, Policy
+from convertd.jobs.ledger import Ledger
 from convertd.jobs.service import JobService
 from convertd.jobs.sqlite import SqliteStore
 from convertd.jobs.upkeep import Upkeep
-from convertd.model.job import Retention
 from convertd.net.outbound import Gate, OutboundPolicy
-from convertd.sandbox.runner import Budget, Sandbox
+from convertd.sandbox.runner import Sandbox
 from convertd.storage.local import LocalStore
 from convertd.web.auth import Authenticator, is_loopback, is_private, own_hosts
 from convertd.web.connections import ErrorRenderer
@@ -45,8 +44,8 @@ from convertd.web.rates import RateLimiter
 from convertd.web.readiness import Readiness
 from convertd.web.server import Server
 from convertd.web.signing import LinkSigner, load_or_create_secret
-from convertd.web.uploads import Intake, UploadLimits
-from convertd.worker.executor import Executor, ExecutorSettings
+from convertd.web.uploads import Intake
+from convertd.worker.executor import Executor
 from convertd.worker.housekeeping import Duty, Housekeeping
 from convertd.worker.pool import WorkerPool
 
@@ -164,7 +163,7 @@ async def _furnish(stack: contextlib.AsyncExitStack, config: Config, data_dir: P
     blobs = LocalStore(data_dir / "files")
     await blobs.start()
     stack.push_async_callback(blobs.close)
-    settings = _executor_settings(config)
+    settings = executor_settings_of(config)
     async with blobs.scratch() as scratch:
         await sandbox.try_out(scratch, settings.budget)
     store = await SqliteStore.open(database_path(data_dir))
@@ -175,7 +174,7 @@ async def _furnish(stack: contextlib.AsyncExitStack, config: Config, data_dir: P
         bus=LocalBus(),
         dispatcher=Signal(),
         deliveries=Signal(),
-        policy=_policy(config),
+        policy=policy_of(config),
         clock=time.time,
     )
     upkeep = Upkeep(ledger, blobs)
@@ -241,10 +240,10 @@ async def _open_doors(
 def _services(config: Config, house: _House, rates: RateLimiter) -> Services:
     secrets = config.links.secrets or (_own_secret(config.data_dir.absolute()),)
     jobs = JobService(house.ledger, house.registry)
-    settings = _executor_settings(config)
+    settings = executor_settings_of(config)
     reception = Reception(
         jobs=jobs,
-        intake=Intake(house.blobs, _upload_limits(config)),
+        intake=Intake(house.blobs, upload_limits_of(config)),
         gate=house.gate,
         unpacker=Unpacker(
             house.blobs,
@@ -367,47 +366,3 @@ def _duties(upkeep: Upkeep, config: Config) -> list[Duty]:
         Duty(name="file retention", every=sweep, run=upkeep.expire_files),
         Duty(name="row retention", every=sweep, run=upkeep.remove_rows),
     ]
-
-
-def _policy(config: Config) -> Policy:
-    return Policy(
-        queue=config.limits.queue,
-        attempts=config.jobs.attempts,
-        deadline=config.jobs.deadline,
-        lease=config.jobs.lease,
-        retry_delay=config.jobs.retry_delay,
-        retention=Retention(inputs=config.retention.inputs, outputs=config.retention.outputs),
-        keep_rows=config.retention.rows,
-        keep_keys=config.retention.idempotency,
-    )
-
-
-def _upload_limits(config: Config) -> UploadLimits:
-    limits = config.limits
-    return UploadLimits(
-        file=limits.upload, request=limits.request, files=limits.files, seconds=limits.upload_time
-    )
-
-
-def _executor_settings(config: Config) -> ExecutorSettings:
-    cpus = len(os.sched_getaffinity(0))
-    threads = config.sandbox.threads or max(1, cpus // config.worker_count)
-    limits = Limits(
-        pixels=config.limits.pixels,
-        total_pixels=config.limits.total_pixels,
-        frames=config.limits.frames,
-        pages=config.limits.pages,
-        seconds=config.limits.duration,
-        streams=config.limits.streams,
-        output_bytes=config.limits.output,
-        threads=threads,
-    )
-    budget = Budget(
-        wall_seconds=config.jobs.attempt_timeout,
-        cpu_seconds=int(config.jobs.attempt_timeout * cpus) + 1,
-        memory_bytes=config.sandbox.memory,
-        file_bytes=config.limits.output,
-        open_files=config.sandbox.open_files,
-        processes=config.sandbox.processes,
-    )
-    return ExecutorSettings(limits=limits, budget=budget, heartbeat=config.jobs.heartbeat)

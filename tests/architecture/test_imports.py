@@ -19,6 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "__main__",
         "cli",
         "app doctor listening",
+        "figures",
         "logs",
         "config",
         "settings",
