@@ -23,7 +23,7 @@ PNG = samples.picture()
 async def test_twenty_queued_and_two_running_jobs_all_end_once(start: Start, session: ClientSession) -> None:
     server = start("--workers", "2")
     api = Api(session, server.url)
-    running = [await api.linger(1.5) for _ in range(2)]
+    running = [await api.linger(4) for _ in range(2)]
     queued = [
         (await api.submit(samples.picture(seed=number), to="webp", filename="a.png")).job(202)
         for number in range(20)
