@@ -46,7 +46,12 @@ class ConvertlyDialect:
             Route(method="POST", path="/api/compress", handler=jobs.compress, accepts_work=True),
             Route(method="POST", path="/api/media/{tool}", handler=jobs.tool, accepts_work=True),
             Route(method="GET", path="/api/webhooks/deliveries", handler=deliveries.list),
-            Route(method="POST", path="/api/webhooks/deliveries/{id}/retry", handler=deliveries.retry),
+            Route(
+                method="POST",
+                path="/api/webhooks/deliveries/{id}/retry",
+                handler=deliveries.retry,
+                accepts_work=True,
+            ),
         )
 
     def owns(self, path: str) -> bool:

@@ -124,6 +124,14 @@ async def test_without_a_secret_the_accounts_own_signs(trusting: Convertly, rece
     assert received.headers["Convertly-Signature"].startswith("t=")
 
 
+async def test_sending_again_counts_against_the_rate(start: Start) -> None:
+    async with connected(start(LIMITS_RATE="1").url) as convertly:
+        first, second = [
+            await convertly.http.post("/api/webhooks/deliveries/nothing/retry") for _ in range(2)
+        ]
+    assert (first.status_code, second.status_code) == (404, 429)
+
+
 async def test_what_the_log_refuses(trusting: Convertly) -> None:
     assert error(await trusting.http.get("/api/webhooks/deliveries", params={"limit": "many"}), 400)
     assert error(await trusting.http.post("/api/webhooks/deliveries/nothing/retry"), 404)
