@@ -62,6 +62,16 @@ class Upload:
     sha256: str
     head: bytes
 
+    def artifact(self, source: str | None = None) -> Artifact:
+        """The file as an input of a job; raises what :func:`identify` raises."""
+        return Artifact(
+            key=self.key,
+            name=self.name,
+            format=identify(self.name, self.head, source=source).name,
+            bytes=self.size,
+            sha256=self.sha256,
+        )
+
 
 class _Source(NamedTuple):
     """Where a file comes from, in its sender's words."""
@@ -107,16 +117,7 @@ class Received:
 
     def artifacts(self, source: str | None) -> tuple[Artifact, ...]:
         """The files as inputs of a job; raises what :func:`identify` raises."""
-        return tuple(
-            Artifact(
-                key=upload.key,
-                name=upload.name,
-                format=identify(upload.name, upload.head, source=source).name,
-                bytes=upload.size,
-                sha256=upload.sha256,
-            )
-            for upload in self.files
-        )
+        return tuple(upload.artifact(source) for upload in self.files)
 
 
 class Intake:

@@ -11,11 +11,13 @@ from aiohttp import web
 from convertd.api.convertly.forms import FILE_PARTS, Fields, read_pairs
 from convertd.api.convertly.tasks import Wish
 from convertd.api.convertly.tools import WATERMARK_PART
+from convertd.api.convertly.views import PASSED_OVER
 from convertd.api.dialect import Services
 from convertd.api.reception import Desk, Order
-from convertd.errors import InvalidRequest
+from convertd.errors import ConvertdError, EngineMissing, FileInvalid, InvalidRequest, UnsupportedFormat
 from convertd.model.job import Artifact, Callback, Job
 from convertd.web.idempotency import checked_key, key_of
+from convertd.web.uploads import Upload
 
 _URL: Final = "sourceUrl"
 _KEY: Final = "idempotencyKey"
@@ -58,7 +60,9 @@ class Submitter:
             return await desk.submit(await self._order(desk, fields, wish, callback)), fields
 
     async def _order(self, desk: Desk, fields: Fields, wish: Wish, callback: Callback | None) -> Order:
-        origins = await desk.unpack(whole=wish.whole(desk.files))
+        sent = list(desk.files)
+        origins = await desk.unpack(whole=wish.whole(sent))
+        passed = await self._pass_over(desk, wish, sent, origins)
         inputs = _mark_last(desk)
         tasks = wish.tasks(self._services.registry, inputs, origins)
         most = self._services.max_tasks
@@ -72,9 +76,35 @@ class Submitter:
             operation=wish.operation,
             inputs=inputs,
             tasks=tasks,
-            extras=wish.label | archive,
+            extras=wish.label | archive | ({PASSED_OVER: passed} if passed else {}),
             callback=callback,
         )
+
+    async def _pass_over(
+        self, desk: Desk, wish: Wish, sent: Sequence[Upload], origins: list[int]
+    ) -> list[dict[str, str]]:
+        """Do without the members of archives of which nothing can be made; what is told of them.
+
+        They leave ``origins``, too. Raises what is wrong with the first where no file would be left.
+        """
+        refused: list[tuple[Upload, ConvertdError]] = []
+        for upload, origin in zip(desk.files, origins, strict=True):
+            if upload is not sent[origin] and (error := self._refusal(wish, upload, origin)) is not None:
+                refused.append((upload, error))
+        if refused and len(refused) == len(desk.files):
+            raise refused[0][1]
+        for upload, _ in refused:
+            del origins[desk.files.index(upload)]
+            await desk.discard(upload)
+        return [{"filename": upload.name, "error": error.message} for upload, error in refused]
+
+    def _refusal(self, wish: Wish, upload: Upload, origin: int) -> ConvertdError | None:
+        """Why nothing can be made of the one file."""
+        try:
+            wish.tasks(self._services.registry, (upload.artifact(),), (origin,))
+        except (UnsupportedFormat, EngineMissing, FileInvalid) as error:
+            return error
+        return None
 
     async def _callback(self, request: web.Request, fields: Fields) -> Callback | None:
         url, secret = fields.text("callbackUrl"), fields.text("callbackSecret")

@@ -25,6 +25,8 @@ STATUS: Final = {
     State.CANCELLED: "failed",
 }
 """The service's four words."""
+PASSED_OVER: Final = "passed_over"
+"""Among a job's extras: files that came with it and that no task is for, as ``failures`` tells them."""
 _CANCELLED: Final = "Cancelled."
 _FILES: Final = uuid.UUID("6f0ff4a4-6cf4-5a5b-9c0e-2f3d2c1b7e55")
 """Namespace of the ids that outputs are shown with."""
@@ -44,12 +46,13 @@ def created_view(job: Job) -> dict[str, Any]:
 def job_view(job: Job, link: Link) -> dict[str, Any]:
     """The service's JobDetail. A file counts with the task that works on it."""
     results = file_views(job, link)
+    passed_over = len(job.extras.get(PASSED_OVER, ()))
     view = created_view(job) | {
         "jobType": job.extras["jobType"],
         "errorMessage": _error_message(job),
-        "totalFiles": sum(len(_worked_on(task)) for task in job.tasks),
+        "totalFiles": sum(len(_worked_on(task)) for task in job.tasks) + passed_over,
         "completedFiles": _files(job, State.SUCCEEDED),
-        "failedFiles": _files(job, State.FAILED) + _files(job, State.CANCELLED),
+        "failedFiles": _files(job, State.FAILED) + _files(job, State.CANCELLED) + passed_over,
         "progress": int(job.progress * 100),
         "results": results or None,
         "failures": failures(job),
@@ -80,9 +83,12 @@ def _error_message(job: Job) -> str | None:
 def failures(job: Job) -> list[dict[str, str]]:
     """Which files came to nothing, and why."""
     return [
-        {"filename": _first_input(job, task).name, "error": task.error.message}
-        for task in job.tasks
-        if task.state is State.FAILED and task.error is not None
+        *job.extras.get(PASSED_OVER, ()),
+        *(
+            {"filename": _first_input(job, task).name, "error": task.error.message}
+            for task in job.tasks
+            if task.state is State.FAILED and task.error is not None
+        ),
     ]
 
 

@@ -139,6 +139,40 @@ async def test_an_archive_of_all_results(convertly: Convertly) -> None:
         assert opened.namelist() == ["a.webp", "b.webp"]
 
 
+def packed(*members: tuple[str, bytes]) -> bytes:
+    """A ZIP."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, body in members:
+            archive.writestr(name, body)
+    return out.getvalue()
+
+
+ODD = (("photo.xmp", b"\x00\x01\x02no format\xff\xfe"), ("readme.html", b"<!doctype html><p>hello"))
+
+
+async def test_members_of_a_zip_of_which_nothing_can_be_made_are_passed_over(convertly: Convertly) -> None:
+    mixed = ("z.zip", packed(PNG, ODD[0], ("b.png", samples.picture(seed=1)), ODD[1]))
+    created = await convertly.create(mixed, JPG, formats=["webp", "avif"], idempotencyKey="mixed")
+    job = await convertly.wait(created["jobId"])
+    assert (job["status"], job["totalFiles"], job["completedFiles"], job["failedFiles"]) == (
+        ("completed", 5, 3, 2)
+    )
+    assert [result["filename"] for result in job["results"]] == ["a.webp", "b.webp", "b.avif"]
+    assert [failure["filename"] for failure in job["failures"]] == ["photo.xmp", "readme.html"]
+    answer = await convertly.convert(mixed, format="webp")
+    assert [failure["filename"] for failure in answer["failures"]] == ["photo.xmp", "readme.html"]
+    smaller = await convertly.convert(mixed, path="/api/compress")
+    assert [file["filename"] for file in smaller["files"]] == ["a.png", "b.png"]
+
+
+async def test_odd_files_are_refused_where_they_came_alone_or_nothing_is_left(convertly: Convertly) -> None:
+    only_odd = ("z.zip", packed(*ODD))
+    assert "photo.xmp" in error(await convertly.post("/api/jobs", only_odd, format="webp"), 415)
+    for odd in ODD:
+        assert error(await convertly.post("/api/jobs", PNG, odd, format="webp"), 415)
+
+
 async def test_members_of_a_zip_take_its_settings(convertly: Convertly) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
