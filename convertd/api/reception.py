@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from convertd.api.unpacking import Unpacker
-from convertd.errors import Conflict, FetchFailed, FileInvalid, Timeout, from_code
+from convertd.errors import Conflict, FetchFailed, FileInvalid, Timeout, Unavailable, from_code
 from convertd.jobs.service import JobService
 from convertd.jobs.submission import Submission, TaskRequest
 from convertd.model.formats import identify
@@ -27,6 +27,9 @@ from convertd.net.outbound import Gate
 from convertd.web.idempotency import Hold, fingerprint, held_key
 from convertd.web.server import ACCOUNT
 from convertd.web.uploads import Intake, Received, Upload, clean_name
+
+_BUSY_SECONDS: Final = 10
+"""When to come again to a server that is busy."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,14 +78,25 @@ class Reception:
     async def succeeded(self, job: Job, *, within: float) -> Job:
         """The job once it has succeeded, for those who wait for the result in one request.
 
-        Raises what it failed with, and :class:`~convertd.errors.Timeout`, with the job cancelled, when it has
-        not ended ``within`` so many seconds.
+        Raises what it failed with. With the job cancelled, it raises :class:`~convertd.errors.Unavailable`
+        when no worker has begun it within so many seconds, and :class:`~convertd.errors.Timeout` when it has
+        not ended within so many more.
         """
-        job = await self.jobs.wait_terminal(job, within)
+        if job.state is State.QUEUED:
+            job = await self.jobs.wait_change(job, within)
+        begun = job.state is not State.QUEUED
+        if begun:
+            job = await self.jobs.wait_terminal(job, within)
         if not job.state.terminal:
             with contextlib.suppress(Conflict):  # it has ended just now
                 await self.jobs.cancel(job.account, job.id)
-            raise Timeout(f"The conversion took longer than {within:g} seconds; submit it as a job.")
+            if begun:
+                raise Timeout(f"The conversion took longer than {within:g} seconds; submit it as a job.")
+            raise Unavailable(
+                f"The server is busy: the conversion had not begun within {within:g} seconds; "
+                "try again later, or submit it as a job.",
+                retry_after=_BUSY_SECONDS,
+            )
         if job.error is not None:
             raise from_code(job.error.code, job.error.message)
         if job.state is State.CANCELLED:
@@ -111,7 +125,7 @@ class Desk:
         self._received = received
         self._stack = stack
         self._digest = ""
-        self._fetched_by = asyncio.get_running_loop().time() + reception.intake.limits.seconds
+        self._fetched_by: float | None = None
 
     @property
     def files(self) -> Sequence[Upload]:
@@ -164,7 +178,7 @@ class Desk:
         if self._request.transport is None or self._request.transport.is_closing():
             raise ConnectionResetError("the client has gone")
         try:
-            async with asyncio.timeout_at(self._fetched_by) as together:
+            async with asyncio.timeout_at(self._fetch_deadline()) as together:
                 async with reception.gate.fetch(url, field=field, max_bytes=limits.file) as fetched:
                     await reception.intake.fetched(self._received, fetched, part=field, name=name)
         except TimeoutError as error:
@@ -174,6 +188,12 @@ class Desk:
                 f"The files took longer than {limits.seconds:g} seconds together (limits.upload_time).",
                 field=field,
             ) from error
+
+    def _fetch_deadline(self) -> float:
+        """By the loop's clock: counted from the first fetch."""
+        if self._fetched_by is None:
+            self._fetched_by = asyncio.get_running_loop().time() + self._reception.intake.limits.seconds
+        return self._fetched_by
 
     def rename(self, upload: Upload, name: str) -> None:
         """Give a file another name than it came with."""
@@ -212,12 +232,15 @@ class Desk:
             self._reception.intake.check_sizes(members)
         return origins
 
-    def artifacts(self, source: str | None = None) -> tuple[Artifact, ...]:
+    def artifacts(
+        self, source: str | None = None, *, source_field: str | None = None
+    ) -> tuple[Artifact, ...]:
         """The files as inputs of a job, ``source`` overriding what name and content say.
 
-        Raises :class:`~convertd.errors.UnsupportedFormat` for what is no known format.
+        ``source_field`` is what the request calls that word, where it has one. Raises
+        :class:`~convertd.errors.UnsupportedFormat` for what is no known format.
         """
-        return self._received.artifacts(source)
+        return self._received.artifacts(source, source_field=source_field)
 
     async def submit(self, order: Order) -> Job:
         """Make the job; the files are its own from now on."""

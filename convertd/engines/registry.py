@@ -24,7 +24,7 @@ _NOT_ENGINES = frozenset(("base", "registry"))
 
 _PIVOTS = ("pdf", "png")
 """Formats through which the planner may chain two engines."""
-_CHAINED_FAMILIES = frozenset((Family.DOCUMENT, Family.PRESENTATION, Family.SPREADSHEET))
+_CHAINED_FAMILIES = frozenset((Family.DOCUMENT, Family.PRESENTATION, Family.SPREADSHEET, Family.TEXT))
 """Only documents are chained: a picture through PDF to text would be a route to nothing."""
 
 
@@ -190,8 +190,9 @@ class Registry:
         return f"convertd has no engine that reads {source}; GET /formats lists what it can do."
 
     def targets(self, operation: str, source: str) -> tuple[str, ...]:
-        """Targets that some engine, installed or not, has for the source."""
-        return tuple(sorted({tgt for op, src, tgt in self.steps if op == operation and src == source}))
+        """Targets that some plan, of engines installed or not, has for the source."""
+        known = {target for op, _, target in self.steps if op == operation}
+        return tuple(sorted(target for target in known if self._plans(operation, source, target)))
 
     @cached_property
     def operations(self) -> tuple[str, ...]:

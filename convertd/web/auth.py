@@ -15,6 +15,12 @@ LOCAL_ACCOUNT: Final = "local"
 """The account of everybody, while the server is open."""
 
 _SCHEME = "bearer "
+_OWN_SITES: Final = ("same-origin", "none")
+"""What browsers say in ``Sec-Fetch-Site`` of a page of this server, and of an address that was typed in."""
+_NO_OTHER_PAGE: Final = (
+    "Without API keys this server answers only requests to its own address, from no other web "
+    "page. Create a key with 'convertd keys create NAME' and send it."
+)
 
 
 class Keys(Protocol):
@@ -56,16 +62,22 @@ class Authenticator:
         """Every ``host:port`` of this server, in lower case; set once the port is known."""
 
     def account(self, request: web.BaseRequest) -> str:
-        """The account that the request acts for; raises :class:`Unauthorized`."""
-        key = _given_key(request)
-        if key is not None:
+        """The account that the request acts for; raises :class:`Unauthorized`.
+
+        A key in either header counts. While the server is open, what a browser says to come of another site's
+        page is refused: such a page can make it send a GET without an origin, for a picture or a link.
+        """
+        keys = _given_keys(request)
+        for key in keys:
             account = self._keys.account_of(key)
             if account is not None:
                 return account
-            if not self.open:
-                raise Unauthorized("The API key is not known or was revoked.")
+        if not self.open and keys:
+            raise Unauthorized("The API key is not known or was revoked.")
         if not self.open:
             raise Unauthorized("An API key is needed: send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.")
+        if request.headers.get("Sec-Fetch-Site", "none").lower() not in _OWN_SITES:
+            raise Unauthorized(_NO_OTHER_PAGE)
         return LOCAL_ACCOUNT
 
     @property
@@ -84,17 +96,13 @@ class Authenticator:
         if host in self.own_hosts and (origin is None or _host_of(origin) == host):
             return
         if self.open:
-            raise Unauthorized(
-                "Without API keys this server answers only requests to its own address, from no other web "
-                "page. Create a key with 'convertd keys create NAME' and send it."
-            )
+            raise Unauthorized(_NO_OTHER_PAGE)
 
 
-def _given_key(request: web.BaseRequest) -> str | None:
+def _given_keys(request: web.BaseRequest) -> list[str]:
     header = request.headers.get("Authorization", "")
-    if header[: len(_SCHEME)].lower() == _SCHEME:
-        return header[len(_SCHEME) :].strip()
-    return request.headers.get("X-API-Key")
+    keys = [header[len(_SCHEME) :].strip()] if header[: len(_SCHEME)].lower() == _SCHEME else []
+    return [*keys, *request.headers.getall("X-API-Key", ())]
 
 
 def _host_of(origin: str) -> str:

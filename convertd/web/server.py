@@ -92,9 +92,14 @@ class Server:
         self._listener: asyncio.Server | None = None
 
     def _add(self, routes: Iterable[Route]) -> None:
-        """Register the routes; whatever answers GET answers HEAD as well (RFC 9110, 9.1)."""
-        table = {(route.method, route.path): self._guarded(route) for route in routes}
-        heads = {("HEAD", path): handler for (method, path), handler in table.items() if method == "GET"}
+        """Register the routes; whatever answers GET answers HEAD as well (RFC 9110, 9.1), but for a GET that
+        converts: nobody wants all that work for its headers."""
+        table: dict[tuple[str, str], Handler] = {}
+        heads: dict[tuple[str, str], Handler] = {}
+        for route in routes:
+            table[route.method, route.path] = handler = self._guarded(route)
+            if route.method == "GET" and not route.accepts_work:
+                heads["HEAD", route.path] = handler
         # By path: aiohttp joins only neighbours into one resource, and tries resource after resource.
         for (method, path), handler in sorted((heads | table).items(), key=lambda item: item[0][1]):
             self.app.router.add_route(method, path, handler, expect_handler=self._expect)

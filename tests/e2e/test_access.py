@@ -12,6 +12,7 @@ from convertd.app import open_keyring
 from tests.e2e.conftest import Start
 from tests.support import samples
 from tests.support.api import Api
+from tests.support.origin import Origin
 from tests.support.server import ServerProcess, convertd
 
 PNG = samples.picture()
@@ -249,3 +250,24 @@ class TestRate:
         (await ben.submit(PNG, to="webp")).job(202)
         for _ in range(4):
             assert (await anna.get("/jobs")).status == 200
+
+
+class TestOtherPages:
+    async def test_a_picture_of_another_page_makes_the_server_do_nothing(
+        self, start: Start, session: ClientSession
+    ) -> None:
+        with Origin() as origin:
+            url = origin.url("a.png", PNG)
+            api = Api(session, start(OUTBOUND_ALLOW=origin.place).url)
+            page = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+            path = "/v1/convert/media"
+            params = {"url": url, "target_format": "jpg"}
+            assert (await api.get(path, params=params, headers=page)).status == 401
+            assert (await api.request("HEAD", path, params=params)).status == 405
+            assert (await api.get("/jobs")).json["jobs"] == []
+            assert (await api.get(path, params=params, headers={"Sec-Fetch-Site": "none"})).status == 200
+
+    async def test_a_link_on_another_page_leads_to_a_download(self, api: Api) -> None:
+        job = (await api.submit(PNG, to="webp", wait=20)).job(200)
+        reply = await api.get(job["outputs"][0]["url"], headers={"Sec-Fetch-Site": "cross-site"})
+        assert reply.status == 200

@@ -45,6 +45,7 @@ def account(auth: Authenticator, **headers: str) -> str:
         {"Authorization": "bearer   secret "},
         {"X_API_Key": "secret"},
         {"Authorization": "Basic abc", "X_API_Key": "secret"},
+        {"Authorization": "Bearer wrong", "X_API_Key": "secret"},
     ],
 )
 def test_a_key_opens_its_account(headers: dict[str, str]) -> None:
@@ -63,7 +64,7 @@ def test_a_key_opens_its_account(headers: dict[str, str]) -> None:
         {"Authorization": "Basic secret"},
         {"X_API_Key": ""},
         {"X_API_Key": "Secret"},
-        {"Authorization": "Bearer wrong", "X_API_Key": "secret"},
+        {"Authorization": "Bearer wrong", "X_API_Key": "also wrong"},
     ],
 )
 def test_anything_else_is_refused_once_there_is_a_key(headers: dict[str, str]) -> None:
@@ -180,3 +181,18 @@ def test_with_keys_any_name_is_answered() -> None:
     check(authenticator(secret="anna"), Host="files.example.com", Origin="http://evil.example.com")
     check(authenticator(secret="anna"), Host=HOME, Origin="http://[")
     check(authenticator(loopback=False), Host="files.example.com")
+
+
+# What browsers say of the page that made them ask
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "Cross-Site", "anything"])
+def test_another_sites_page_asks_in_vain_while_the_server_is_open(site: str) -> None:
+    with pytest.raises(Unauthorized, match="no other web"):
+        account(authenticator(), Sec_Fetch_Site=site)
+    assert account(authenticator(secret="anna"), Sec_Fetch_Site=site, X_API_Key="secret") == "anna"
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_the_servers_own_page_and_a_typed_address_are_answered(site: str) -> None:
+    assert account(authenticator(), Sec_Fetch_Site=site) == LOCAL_ACCOUNT

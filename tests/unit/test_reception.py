@@ -7,14 +7,15 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 
 from convertd.api.reception import Reception
-from convertd.errors import Conflict, EngineError, FileInvalid, Timeout
+from convertd.errors import Conflict, EngineError, FileInvalid, Timeout, Unavailable
 from convertd.model.job import Failure, Job, State
 from tests.support.jobs import make_job
 
 
 def reception(job: Job) -> tuple[Reception, Mock]:
     """A reception for a ``job`` that does not change, and the service that it asks."""
-    service = Mock(wait_terminal=AsyncMock(return_value=job), cancel=AsyncMock())
+    waits = {name: AsyncMock(return_value=job) for name in ("wait_terminal", "wait_change")}
+    service = Mock(cancel=AsyncMock(), **waits)
     return Reception(jobs=service, intake=Mock(), gate=Mock(), unpacker=Mock()), service
 
 
@@ -39,6 +40,25 @@ async def test_what_takes_too_long_is_cancelled() -> None:
     service.cancel.side_effect = Conflict("It has ended just now.")
     with pytest.raises(Timeout):
         await room.succeeded(job, within=60.0)
+
+
+async def test_what_nobody_has_begun_is_no_conversion_that_took_long() -> None:
+    job = make_job(state=State.QUEUED)
+    room, service = reception(job)
+    with pytest.raises(Unavailable, match="busy") as raised:
+        await room.succeeded(job, within=60.0)
+    assert raised.value.retry_after is not None
+    service.wait_terminal.assert_not_awaited()
+    service.cancel.assert_awaited_once_with(job.account, job.id)
+
+
+async def test_the_time_of_a_conversion_counts_from_its_beginning() -> None:
+    queued, ended = make_job(state=State.QUEUED), make_job(state=State.SUCCEEDED)
+    room, service = reception(ended)
+    service.wait_change.return_value = running = make_job(state=State.RUNNING)
+    assert await room.succeeded(queued, within=60.0) is ended
+    service.wait_change.assert_awaited_once_with(queued, 60.0)
+    service.wait_terminal.assert_awaited_once_with(running, 60.0)
 
 
 async def test_a_failure_is_raised_as_what_it_is() -> None:

@@ -20,6 +20,7 @@ from convertd.model.job import Job, State
 from convertd.model.operations import CONVERT
 from convertd.model.usage import month_of
 from convertd.units import DAY
+from convertd.web.negotiation import prefers_json
 from convertd.web.problems import STATUS, Problem
 from convertd.web.replies import json_response
 from convertd.web.server import ACCOUNT, Route
@@ -51,6 +52,10 @@ class ChangeThisFileDialect:
     """Implements :class:`convertd.api.dialect.Dialect`."""
 
     name = "changethisfile"
+    guide = (
+        "This API has /v1/jobs, /v1/jobs/{job_id}, /v1/convert, /v1/usage, /v1/webhooks/secret and "
+        "/v1/webhooks/test."
+    )
 
     def __init__(self, services: Services) -> None:
         self.callback_form: CallbackForm | None = ChangeThisFileForm(services)
@@ -93,6 +98,8 @@ class ChangeThisFileDialect:
         status, code = views.ERRORS[problem.code]
         if problem.status != STATUS[problem.code]:
             status = problem.status  # the framework's own: 405, 417 …
+        if problem.late_upload:  # 504 is for conversions, and 408 is not in the service's list
+            status, code = views.ERRORS[InvalidRequest.code]
         details: dict[str, Any] = {"field": problem.field} if problem.field is not None else {}
         if status == 429 and "Retry-After" in problem.headers:
             details["retry_after"] = int(problem.headers["Retry-After"])
@@ -126,7 +133,7 @@ class ChangeThisFileDialect:
                 return earlier, True
             [upload] = desk.files
             claimed = None if wanted.source is None else identify_as(wanted.source, upload.head)
-            inputs = desk.artifacts(claimed)
+            inputs = desk.artifacts(claimed, source_field="source")
             task = requests.task_of(services.registry, inputs[0], wanted)
             callback = None
             if wanted.webhook_url is not None:
@@ -186,7 +193,7 @@ class ChangeThisFileDialect:
             with contextlib.suppress(Conflict):  # another repetition was quicker
                 job = await self._jobs.retry(job.account, job.id)  # only a success is answered again
         job = await self._services.reception.succeeded(job, within=WAIT_SECONDS)
-        if "application/json" in request.headers.get("Accept", "").lower():
+        if prefers_json(request):
             response: web.StreamResponse = json_response(self._view(request, job))
         else:
             response = await self._services.send(request, result_key(job))

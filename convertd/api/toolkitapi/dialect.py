@@ -27,6 +27,7 @@ from convertd.model.callback import CallbackForm
 from convertd.model.formats import FORMATS, identify_as
 from convertd.model.job import Artifact, Job, State
 from convertd.web.idempotency import key_of
+from convertd.web.negotiation import prefers_json
 from convertd.web.problems import Problem
 from convertd.web.replies import json_response
 from convertd.web.server import ACCOUNT, Route
@@ -48,6 +49,12 @@ class ToolkitDialect:
     """Implements :class:`convertd.api.dialect.Dialect`."""
 
     name = "toolkitapi"
+    guide = (
+        "This API has /v1/convert/media, /v1/convert/document, /v1/convert/spreadsheet, "
+        "/v1/convert/presentation, /v1/convert/ebook, /v1/convert/data, /v1/convert/markup, "
+        "/v1/convert/video-thumbnail, /v1/convert/media-info, /v1/convert/formats and "
+        "/v1/convert/jobs/{job_id}."
+    )
     callback_form: CallbackForm | None = None
 
     def __init__(self, services: Services) -> None:
@@ -132,7 +139,7 @@ class ToolkitDialect:
         """GET: the result itself, or where it is for those who can read nothing but JSON."""
         job = await self._submit(endpoint, request)
         job = await self._services.reception.succeeded(job, within=_STREAM_SECONDS)
-        if _only_json(request):
+        if prefers_json(request):
             return json_response(self._view(request, job))
         return await self._services.send(request, result_key(job))
 
@@ -177,7 +184,7 @@ class ToolkitDialect:
         services = self._services
         token = _variable(request, "object_name")
         key = services.signer.verify(token, services.clock())
-        if _only_json(request):
+        if prefers_json(request):
             return json_response({"file_url": f"{services.origin(request)}/download/{token}"})
         return await services.send(request, key)
 
@@ -234,16 +241,10 @@ async def _bring(desk: Desk, wanted: Wanted) -> Artifact:
     [upload] = desk.files
     try:
         claimed = None if wanted.source is None else identify_as(wanted.source, upload.head)
-        [source] = desk.artifacts(claimed)
+        [source] = desk.artifacts(claimed, source_field=wanted.source_field)
     except UnsupportedFormat as error:
-        sentence = error.message.replace("'source'", repr(wanted.source_field))
-        raise UnsupportedFormat(sentence, field=wanted.source_field) from error
+        raise UnsupportedFormat(error.message, field=wanted.source_field) from error
     return source
-
-
-def _only_json(request: web.Request) -> bool:
-    """Whether the client says so, as the published one does, which parses whatever comes as JSON."""
-    return request.headers.get(hdrs.ACCEPT, "").strip().lower() == "application/json"
 
 
 def _order(endpoint: Endpoint, wanted: Wanted, source: Artifact, options: dict[str, Any]) -> Order:
