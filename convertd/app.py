@@ -11,7 +11,7 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiohttp import web
@@ -353,6 +353,8 @@ async def _listen(server: Server, config: Config) -> int:
 def _error_renderer(dialects: list[Dialect]) -> ErrorRenderer:
     def render(request: web.BaseRequest, problem: Problem) -> web.StreamResponse:
         dialect = next(dialect for dialect in dialects if dialect.owns(request.path))
+        if problem.unrouted:
+            problem = replace(problem, message=f"{problem.message} {dialect.guide}")
         return dialect.error(request, problem)
 
     return render

@@ -25,6 +25,7 @@
     ├── StorageFull           storage_full      (retryable)
     ├── Unavailable           unavailable       (retryable)
     └── Timeout               timeout
+        └── UploadTimeout     timeout           (the request's own body came too slowly)
 
 ``code`` is stable and from a closed list; ``message`` is a sentence fit for a client: what failed and
 what to change. ``detail`` is for the log alone and may hold anything but secrets.
@@ -190,6 +191,10 @@ class Timeout(ConvertdError):
     """It took longer than allowed."""
 
     code = "timeout"
+
+
+class UploadTimeout(Timeout):
+    """The request's own body did not arrive in time: no work had begun."""
 
 
 BY_CODE: dict[str, type[ConvertdError]] = {cls.code: cls for cls in ConvertdError.__subclasses__()}

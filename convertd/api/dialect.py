@@ -131,6 +131,8 @@ class Dialect(Protocol):
 
     name: str
     """Kept with each job that came through it."""
+    guide: str
+    """A sentence for those who ask for an address that it does not have."""
     callback_form: CallbackForm | None
     """How its jobs are called back; ``None`` where it knows no callbacks."""
 

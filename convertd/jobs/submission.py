@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from convertd.engines.base import Capability, Fidelity
-from convertd.engines.registry import Registry
+from convertd.engines.base import Fidelity
+from convertd.engines.registry import Plan, Registry
 from convertd.errors import InvalidRequest
 from convertd.model.formats import FORMATS, Family, known_format
 from convertd.model.job import Artifact, Callback, Task
@@ -60,7 +60,7 @@ def plan_task(registry: Registry, inputs: Sequence[Artifact], request: TaskReque
     source = sources[0]
     target = target_of(registry, request, source)
     plan = registry.plan(request.operation, source, target, min_fidelity=request.min_fidelity)
-    _check_gathered(registry, plan.steps[0].capability, sources)
+    check_gathered(registry, plan, sources, operation=request.operation, field="file")
     plan.parse_options(request.options)
     return Task(
         inputs=request.inputs,
@@ -73,14 +73,19 @@ def plan_task(registry: Registry, inputs: Sequence[Artifact], request: TaskReque
     )
 
 
-def _check_gathered(registry: Registry, capability: Capability, sources: Sequence[str]) -> None:
-    """Whether the task has as many inputs as it takes, and each has a format that may come along."""
+def check_gathered(
+    registry: Registry, plan: Plan, sources: Sequence[str], *, operation: str, field: str
+) -> None:
+    """Whether the task has as many inputs as it takes, and each has a format that may come along.
+
+    ``operation`` and ``field`` are what the request calls the work and its files. Raises
+    :class:`InvalidRequest` and :class:`UnsupportedFormat`.
+    """
+    capability = plan.steps[0].capability
     least, most = capability.least_inputs, capability.most_inputs
     if not least <= len(sources) <= most:
         takes = f"{least} to {most} files" if most > least else f"{least} file{'s' * (least > 1)}"
-        raise InvalidRequest(
-            f"{capability.operation} takes {takes} at a time; {len(sources)} came.", field="file"
-        )
+        raise InvalidRequest(f"{operation} takes {takes} at a time; {len(sources)} came.", field=field)
     for source in sources[1:]:
         registry.plan(capability.operation, source, capability.target)
 

@@ -207,10 +207,11 @@ def stem_of(name: str) -> str:
     return (name[: -len(last_two)] if last_two.lower() == ".tar.gz" else path.stem) or "file"
 
 
-def identify(name: str, head: bytes, *, source: str | None = None) -> Format:
+def identify(name: str, head: bytes, *, source: str | None = None, source_field: str | None = None) -> Format:
     """What the file ``name`` that starts with ``head`` (:data:`HEAD_BYTES` of it) is.
 
-    ``source`` (a format word from the client) overrides name and content. Content decides over the name
+    ``source`` (a format word from the client) overrides name and content; ``source_field`` is what the
+    request calls it, told to those whom it would help. Content decides over the name
     within a family (a JPEG named .png is a JPEG); across families, or where a name promises magic bytes that
     are not there, the disagreement is an :class:`UnsupportedFormat` that says both. An empty file, and an
     encrypted one whose name does not tell its format, is :class:`FileInvalid`.
@@ -218,7 +219,7 @@ def identify(name: str, head: bytes, *, source: str | None = None) -> Format:
     if not head:
         raise FileInvalid(f"{_quoted(name)} is empty: there is nothing to convert.")
     if source is not None:
-        return known_format(source, field="source")
+        return known_format(source, field=source_field or "source")
     claimed = format_of_name(name)
     found = sniff(head)
     if found is None:
@@ -233,9 +234,9 @@ def identify(name: str, head: bytes, *, source: str | None = None) -> Format:
     if claimed.name in _AMBIGUOUS.get(found, ()):
         return claimed
     if _disagree(claimed, actual):
+        hint = f", or say which is right with '{source_field}'" if source_field is not None else ""
         raise UnsupportedFormat(
-            f"{_quoted(name)} is named as {claimed.name} but its content is {actual.name}; "
-            "rename it, or say which is right with 'source'."
+            f"{_quoted(name)} is named as {claimed.name} but its content is {actual.name}; rename it{hint}."
         )
     return actual
 

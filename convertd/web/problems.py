@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from convertd.errors import ConvertdError, EngineError, InvalidRequest, Unauthorized
+from convertd.errors import ConvertdError, EngineError, InvalidRequest, Unauthorized, UploadTimeout
 
 STATUS: Final[Mapping[str, int]] = {
     "invalid_request": 400,
@@ -52,6 +52,10 @@ class Problem:
     message: str
     field: str | None = None
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    late_upload: bool = False
+    """Whether the request's own body did not arrive in time."""
+    unrouted: bool = False
+    """Whether no dialect has the address."""
 
     @classmethod
     def of(cls, error: ConvertdError) -> Problem:
@@ -67,6 +71,7 @@ class Problem:
             message=error.message,
             field=error.field,
             headers=headers,
+            late_upload=isinstance(error, UploadTimeout),
         )
 
     @classmethod
@@ -79,6 +84,7 @@ class Problem:
             code=_CODE_OF_STATUS.get(status, fallback),
             message=_sentence(exception),
             headers={name: exception.headers[name] for name in _KEPT_HEADERS if name in exception.headers},
+            unrouted=status == 404,
         )
 
 
@@ -87,7 +93,7 @@ def _sentence(exception: web.HTTPException) -> str:
         allowed = ", ".join(sorted(exception.allowed_methods))
         return f"{exception.method} is not possible here; allowed: {allowed}."
     if exception.status == 404:
-        return "There is nothing at this address; GET /openapi.json describes the API."
+        return "There is nothing at this address."
     if exception.status in (412, 416):
         return exception.text or ""  # by our own downloads
     return f"{HTTPStatus(exception.status).phrase}."

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import BodyPartReader, MultipartReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from convertd.errors import FileInvalid, InvalidRequest, Timeout, TooLarge
+from convertd.errors import FileInvalid, InvalidRequest, TooLarge, UploadTimeout
 from convertd.model.formats import identify
 from convertd.model.job import Artifact
 from convertd.net.outbound import Fetched
@@ -62,12 +62,12 @@ class Upload:
     sha256: str
     head: bytes
 
-    def artifact(self, source: str | None = None) -> Artifact:
+    def artifact(self, source: str | None = None, *, source_field: str | None = None) -> Artifact:
         """The file as an input of a job; raises what :func:`identify` raises."""
         return Artifact(
             key=self.key,
             name=self.name,
-            format=identify(self.name, self.head, source=source).name,
+            format=identify(self.name, self.head, source=source, source_field=source_field).name,
             bytes=self.size,
             sha256=self.sha256,
         )
@@ -115,9 +115,9 @@ class Received:
             self._kept = False
             raise
 
-    def artifacts(self, source: str | None) -> tuple[Artifact, ...]:
+    def artifacts(self, source: str | None, *, source_field: str | None) -> tuple[Artifact, ...]:
         """The files as inputs of a job; raises what :func:`identify` raises."""
-        return tuple(upload.artifact(source) for upload in self.files)
+        return tuple(upload.artifact(source, source_field=source_field) for upload in self.files)
 
 
 class Intake:
@@ -211,7 +211,7 @@ class Intake:
                 took = f"took longer than {self.limits.seconds:g} seconds (limits.upload_time)"
             else:
                 took = f"stood still for {IDLE_SECONDS:.0f} seconds"
-            raise Timeout(f"The upload {took}.") from error
+            raise UploadTimeout(f"The upload {took}.") from error
         except (HttpProcessingError, ValueError) as error:
             raise InvalidRequest("The multipart body is malformed.", detail=repr(error)) from error
 

@@ -156,8 +156,10 @@ def test_content_decides_within_a_kind(file: str, content: str) -> None:
 def test_a_name_of_another_kind_is_refused_with_both(file: str, content: str, claimed: str) -> None:
     with pytest.raises(UnsupportedFormat) as caught:
         identify(file, MAGIC[content])
-    for word in (file, f"named as {claimed}", f"content is {content}", "'source'"):
+    for word in (file, f"named as {claimed}", f"content is {content}", "rename it."):
         assert word in caught.value.message
+    with pytest.raises(UnsupportedFormat, match="rename it, or say which is right with 'from_format'"):
+        identify(file, MAGIC[content], source_field="from_format")
 
 
 @pytest.mark.parametrize("claimed", ["png", "mp4", "docx", "pdf", "mp3", "zip"])

@@ -28,6 +28,10 @@ class ConvertlyDialect:
     """Implements :class:`convertd.api.dialect.Dialect`."""
 
     name = "convertly"
+    guide = (
+        "This API has /api/jobs, /api/jobs/{id}, /api/convert, /api/compress, /api/media/{tool}, "
+        "/api/webhooks/deliveries and /api/webhooks/deliveries/{id}/retry."
+    )
     callback_form: CallbackForm | None
 
     def __init__(self, services: Services) -> None:

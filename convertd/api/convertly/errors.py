@@ -36,7 +36,8 @@ STATUS: Final[Mapping[str, int]] = {
     "worker_crash": 500,
     "timeout": 500,
 }
-"""The service knows 400, 401, 402, 403, 404, 409, 413, 415, 429, 500 and 503."""
+"""The service knows 400, 401, 402, 403, 404, 409, 413, 415, 429, 500 and 503; 408 is for uploads that come
+too slowly, which its clients then send again."""
 
 _ELSEWHERE: Final = (
     ("files", "convertd keeps no library of files: outputs are downloaded from a job's results."),
@@ -57,6 +58,8 @@ def error_response(request: web.BaseRequest, problem: Problem) -> web.Response:
     """The problem in the service's form: ``error`` is the sentence, ``detail`` names the field."""
     ours = problem.status == NATIVE_STATUS.get(problem.code)  # else it is the framework's own
     status = STATUS[problem.code] if ours else problem.status
+    if problem.late_upload:
+        status = 408
     message = problem.message
     if status in (404, 405) and (elsewhere := _elsewhere(request.path)) is not None:
         status, message = 404, elsewhere

@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from convertd.api.convertly.forms import FILE_PARTS
 from convertd.engines.registry import Registry
 from convertd.errors import InvalidRequest
-from convertd.jobs.submission import TaskRequest, target_of
+from convertd.jobs.submission import TaskRequest, check_gathered, target_of
 from convertd.model.job import Artifact
 from convertd.web.uploads import Upload
 
@@ -45,16 +46,20 @@ def task(
     target: str | None,
     options: Mapping[str, Any],
     words: Mapping[str, str],
+    called: str | None = None,
 ) -> TaskRequest:
     """One task with those of ``options`` that its route knows.
 
     The service's clients send all fields of a form, whether or not they mean something for the route.
-    ``words`` are the service's names of options: errors speak in them.
+    ``words`` are the service's names of options, and ``called`` is that of the operation where it has
+    another: errors speak in them.
     """
     source = artifacts[inputs[0]].format
     wanted = TaskRequest(inputs=tuple(inputs), operation=operation, target=target)
     target = target_of(registry, wanted, source)
     plan = registry.plan(operation, source, target)
+    sources = [artifacts[number].format for number in inputs]
+    check_gathered(registry, plan, sources, operation=called or operation, field=FILE_PARTS[0])
     known = {
         name: value for name, value in options.items() if name in plan.option_names and value is not None
     }

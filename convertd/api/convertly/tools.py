@@ -276,6 +276,7 @@ class ToolWish(msgspec.Struct, frozen=True, kw_only=True):
             group,
             operation=tool.for_sound if is_sound and tool.for_sound else tool.operation,
             target=self.target,
+            called=self.name,
             options=self.options,
             words={field.option: field.name for field in tool.fields} | _SIZES.get(self.name, {}),
         )

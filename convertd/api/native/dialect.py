@@ -20,6 +20,7 @@ class NativeDialect:
     """Implements :class:`convertd.api.dialect.Dialect`."""
 
     name = "native"
+    guide = "GET /openapi.json describes the API."
 
     def __init__(self, services: Services, *, version: str, readiness: Readiness) -> None:
         """``readiness`` is asked at every ``/readyz``."""

@@ -144,7 +144,7 @@ class JobHandlers:
                 await desk.fetch(url, field="source_url")
             order = Order(
                 operation=wanted.operation,
-                inputs=desk.artifacts(wanted.source),
+                inputs=desk.artifacts(wanted.source, source_field="source"),
                 tasks=wanted.tasks(len(desk.files), services.max_tasks, gathered=gathered),
                 metadata=wanted.metadata,
                 extras=_extras(wanted),

@@ -34,6 +34,10 @@ class PipelynDialect:
     """Implements :class:`convertd.api.dialect.Dialect`."""
 
     name = "pipelyn"
+    guide = (
+        "This API has /api/media/jobs, /api/media/jobs/{id}, /api/media/jobs/{id}/download, "
+        "/api/media/optimize, /api/media/presets, /api/media/limits, /api/usage and /api/health."
+    )
     callback_form: CallbackForm | None = None
 
     def __init__(self, services: Services) -> None:
@@ -59,6 +63,8 @@ class PipelynDialect:
         status, code = views.ERRORS[problem.code]
         if problem.code == "file_invalid" and problem.field is not None:
             status, code = views.ERRORS[InvalidRequest.code]  # what is wrong with the upload as such
+        if problem.late_upload:
+            status, code = 408, "invalid-input"
         if problem.status in (405, 412, 416, 417):
             status = problem.status
         return json_response({"error": problem.message, "code": code}, status=status, headers=problem.headers)

@@ -53,6 +53,8 @@ def error_status(problem: Problem) -> int:
     """The status of an error; a field that is wrong makes it a failed validation."""
     if problem.status in _FRAMEWORK:
         return problem.status
+    if problem.late_upload:
+        return 400
     if problem.code == "invalid_request" and problem.field is not None:
         return 422
     return ERRORS[problem.code]

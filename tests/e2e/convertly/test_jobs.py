@@ -239,6 +239,18 @@ async def test_no_file(convertly: Convertly) -> None:
     assert "sourceUrl" in error(await convertly.post("/api/jobs", format="webp"), 400)
 
 
+async def test_errors_speak_the_words_of_the_service(convertly: Convertly) -> None:
+    misnamed = error(await convertly.post("/api/jobs", ("a.png", MP4[1]), format="webp"), 415)
+    assert misnamed.endswith("rename it.")
+    one = await convertly.post("/api/media/concat-audio", ("a.wav", samples.wav()), format="mp3")
+    assert error(one, 400).startswith("concat-audio takes 2 to 100 files")
+    assert one.json()["detail"] == "Field: files"
+    unmade = error(await convertly.post("/api/jobs", PNG, JPG, format="7z"), 415)
+    assert "tar, tgz, xz, zip" in unmade
+    for path in ("/api/jobs/a/b/c", "/api/convert/nothing"):
+        assert "/api/media/{tool}" in error(await convertly.http.get(path), 404)
+
+
 @pytest.mark.parametrize("word", ["7z", "rar", "svg", "heif", "mp3"])
 async def test_formats_that_cannot_be_made(convertly: Convertly, word: str) -> None:
     assert "possible targets" in error(await convertly.post("/api/jobs", PNG, format=word), 415)
