@@ -6,6 +6,7 @@ import datetime
 import logging
 
 import msgspec
+from aiohttp.web import RequestPayloadError
 
 from convertd.config import Log
 
@@ -39,10 +40,16 @@ def _visible(line: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
+def _no_fault_of_ours(record: logging.LogRecord) -> bool:
+    """Keeps out what aiohttp says of a malformed body that it met again after the answer was given."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], RequestPayloadError)
+
+
 def configure(settings: Log) -> None:
     """Set up the root logger; libraries speak from warning upwards."""
     handler = logging.StreamHandler()
     text = _TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(_JsonFormatter() if settings.format == "json" else text)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("aiohttp.server").addFilter(_no_fault_of_ours)
     logging.getLogger("convertd").setLevel(settings.level.upper())

@@ -125,6 +125,17 @@ class TestTooMuch:
         reply.problem(413, "too_large")
         assert blobs(server.data_dir) == {}
 
+    @pytest.mark.parametrize("path", ["/jobs?to=webp&filename=a.png", "/v1/convert/media"])
+    async def test_a_body_that_is_packed_badly_is_no_fault_of_the_server(
+        self, start: Start, session: ClientSession, path: str
+    ) -> None:
+        server = start()
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        reply = await Api(session, server.url).request("POST", path, data=b"abc", headers=headers)
+        assert reply.status == 400
+        server.stop()
+        assert server.complaints == []
+
     async def test_the_files_of_a_form_are_counted_together(
         self, start: Start, session: ClientSession
     ) -> None:
