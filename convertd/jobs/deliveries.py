@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from convertd.errors import NotFound
 from convertd.jobs.ledger import Ledger
@@ -10,6 +11,11 @@ from convertd.model import callback as rules
 from convertd.model.callback import Delivery, SigningSecrets
 from convertd.model.job import Callback
 from convertd.model.signatures import new_secret
+from convertd.units import DAY
+
+OLD_SECRET_SECONDS: Final = DAY
+"""How long an account's replaced secret still signs callbacks that have room for two signatures: the native
+ones."""
 
 
 class DeliveryService:

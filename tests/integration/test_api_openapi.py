@@ -126,6 +126,12 @@ async def test_callbacks_and_their_log_fit(api: Api, document: dict[str, Any], r
     has_only_described(document, "Delivery", again.json)
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_the_secret_fits(api: Api, document: dict[str, Any], method: str) -> None:
+    fits(document, "Secret", (await api.request(method, "/callbacks/secret")).json)
+    (await api.request(method, "/callbacks/secret?x=1")).problem(400, "invalid_request")
+
+
 async def test_problems_fit(api: Api, document: dict[str, Any]) -> None:
     replies = await asyncio.gather(
         api.get("/nothing"),

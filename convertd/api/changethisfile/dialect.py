@@ -13,13 +13,13 @@ from convertd.api.changethisfile.callback import TEST_EVENT, ChangeThisFileForm,
 from convertd.api.dialect import Services, result_key
 from convertd.api.reception import Desk, Order
 from convertd.errors import Conflict, InvalidRequest, NotFound
+from convertd.jobs.deliveries import OLD_SECRET_SECONDS
 from convertd.jobs.store import Selection
 from convertd.model.callback import CallbackForm
 from convertd.model.formats import identify_as
 from convertd.model.job import Job, State
 from convertd.model.operations import CONVERT
 from convertd.model.usage import month_of
-from convertd.units import DAY
 from convertd.web.negotiation import prefers_json
 from convertd.web.problems import STATUS, Problem
 from convertd.web.replies import json_response
@@ -40,8 +40,6 @@ _INSTEAD: Final = {
 
 WAIT_SECONDS: Final = 120.0
 """How long ``/v1/convert`` waits for its result."""
-OLD_SECRET_SECONDS: Final = DAY
-"""How long a replaced secret still signs callbacks that have room for two signatures: the native ones."""
 
 _PAGE: Final = 20
 _MOST_ON_PAGE: Final = 100

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from convertd.api.dialect import Services
 from convertd.api.native.requests import check_parameters
+from convertd.jobs.deliveries import OLD_SECRET_SECONDS
 from convertd.model.callback import Attempt, Delivery
 from convertd.web.replies import json_response, timestamp
 from convertd.web.server import ACCOUNT
@@ -30,6 +31,21 @@ class DeliveryHandlers:
         check_parameters(request)
         delivery = await self._deliveries.redeliver(request[ACCOUNT], request.match_info["id"])
         return json_response(delivery_view(delivery), status=202)
+
+    async def secret(self, request: web.Request) -> web.Response:
+        """GET /callbacks/secret: what signs the account's callbacks that bring no secret of their own."""
+        check_parameters(request)
+        return _secret_response(await self._deliveries.secret(request[ACCOUNT]))
+
+    async def rotate(self, request: web.Request) -> web.Response:
+        """POST /callbacks/secret: a new one; for a day the one before signs too."""
+        check_parameters(request)
+        made = await self._deliveries.rotate(request[ACCOUNT], keep_previous=OLD_SECRET_SECONDS)
+        return _secret_response(made)
+
+
+def _secret_response(secret: str) -> web.Response:
+    return json_response({"secret": secret}, headers={"Cache-Control": "no-store"})
 
 
 def delivery_view(delivery: Delivery) -> dict[str, Any]:

@@ -98,7 +98,6 @@ def _paths() -> dict[str, Any]:
         },
         "/jobs/{id}/archive": {
             "get": _archive("getArchive", "All outputs as one ZIP", job_id),
-            "head": _archive("headArchive", "Size of the ZIP of all outputs", job_id),
         },
         "/jobs/{id}/retry": {
             "post": _operation(
@@ -124,13 +123,24 @@ def _paths() -> dict[str, Any]:
                 parameters=_params("DeliveryId"),
             ),
         },
+        "/callbacks/secret": {
+            "get": _operation(
+                "getCallbackSecret",
+                "What signs the account's callbacks that bring no secret of their own",
+                {"200": _json_of(reference("schemas", "Secret"), "Made when first asked for or needed.")},
+            ),
+            "post": _operation(
+                "replaceCallbackSecret",
+                "A new secret for the account; for a day the one before signs too",
+                {"200": _json_of(reference("schemas", "Secret"), "The new one.")},
+            ),
+        },
         "/convert": {
             "post": _conversion("convert"),
             "put": _conversion("putConvert"),
         },
         "/download/{token}": {
             "get": _public(_download("download", "An output")),
-            "head": _public(_download("headDownload", "Facts of an output")),
         },
         "/formats": {
             "get": _operation(

@@ -140,6 +140,7 @@ def schemas() -> dict[str, Any]:
             },
             optional=("field",),
         ),
+        "Secret": _object({"secret": text}),
         "Form": {
             "type": "object",
             "properties": {

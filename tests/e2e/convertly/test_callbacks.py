@@ -121,7 +121,15 @@ async def test_three_tries_under_one_id_then_one_by_hand(trusting: Convertly, re
 async def test_without_a_secret_the_accounts_own_signs(trusting: Convertly, receiver: Receiver) -> None:
     await trusting.create(PNG, format="webp", callbackUrl=receiver.url)
     (received,) = await receiver.wait_for(1)
-    assert received.headers["Convertly-Signature"].startswith("t=")
+    shown = await trusting.http.get("/callbacks/secret")
+    assert shown.headers["Cache-Control"] == "no-store"
+    first = shown.json()["secret"]
+    verified(received, first)
+    second = (await trusting.http.post("/callbacks/secret")).json()["secret"]
+    assert second != first
+    assert (await trusting.http.get("/callbacks/secret")).json() == {"secret": second}
+    await trusting.create(PNG, format="webp", callbackUrl=receiver.url)
+    verified((await receiver.wait_for(2))[1], second)
 
 
 async def test_sending_again_counts_against_the_rate(start: Start) -> None:
