@@ -166,8 +166,8 @@ class Desk:
             return None
         return await self._reception.jobs.get(self._request[ACCOUNT], job_id)
 
-    async def fetch(self, url: str, *, field: str, name: str | None = None) -> None:
-        """Store what is at an address; ``name`` stands before what the address calls it.
+    async def fetch(self, url: str, *, field: str) -> None:
+        """Store what is at an address.
 
         All files of a request together may take as long as its body. Raises
         :class:`~convertd.errors.FetchRefused`, :class:`~convertd.errors.FetchFailed` and what an upload
@@ -180,7 +180,7 @@ class Desk:
         try:
             async with asyncio.timeout_at(self._fetch_deadline()) as together:
                 async with reception.gate.fetch(url, field=field, max_bytes=limits.file) as fetched:
-                    await reception.intake.fetched(self._received, fetched, part=field, name=name)
+                    await reception.intake.fetched(self._received, fetched, part=field)
         except TimeoutError as error:
             if not together.expired():
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -11,7 +12,13 @@ from convertd.errors import InvalidRequest
 
 _FIELD_BYTES: Final = 64 * 1024
 _CHUNK: Final = 256 * 1024
+_INDEX: Final = re.compile(r"\[\d*\]$")
 _PLAIN: Final = ("", "7bit", "8bit", "binary")
+
+
+def plain_name(name: str) -> str:
+    """A part's name without the index that PHP and others append to those of a list: ``files[0]``."""
+    return _INDEX.sub("", name)
 
 
 async def next_part(reader: MultipartReader) -> BodyPartReader | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
@@ -18,7 +17,7 @@ from convertd.model.formats import identify
 from convertd.model.job import Artifact
 from convertd.net.outbound import Fetched
 from convertd.storage.base import BlobStore
-from convertd.web.forms import decoded, next_part, text_of
+from convertd.web.forms import decoded, next_part, plain_name, text_of
 
 T = TypeVar("T")
 NextChunk = Callable[[], Awaitable[bytes]]
@@ -35,8 +34,6 @@ _FRAMING_BYTES: Final = 8 * 1024 * 1024
 """More than the boundaries and heads of a form's parts may well take."""
 _PATH_BYTES: Final = 1024
 _NAME_LENGTH: Final = 255
-_INDEX: Final = re.compile(r"\[\d*\]$")
-"""What PHP and others append to the names of a list's fields."""
 
 
 class UploadLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,8 +151,8 @@ class Intake:
         source = _Source(part="", name=name, media_type=request.content_type)
         await self._guarded(self._file(received, source, request.content.readany))
 
-    async def fetched(self, received: Received, fetched: Fetched, *, part: str, name: str | None) -> None:
-        """The file that an address gave; ``name`` stands before what the address calls it."""
+    async def fetched(self, received: Received, fetched: Fetched, *, part: str) -> None:
+        """The file that an address gave."""
         chunks = fetched.chunks()
 
         async def next_chunk() -> bytes:
@@ -164,7 +161,7 @@ class Intake:
                     return chunk
             return b""
 
-        source = _Source(part=part, name=name or fetched.name, media_type=fetched.media_type)
+        source = _Source(part=part, name=fetched.name, media_type=fetched.media_type)
         await self._file(received, source, next_chunk)
 
     async def inline(self, received: Received, data: bytes, *, part: str, name: str) -> None:
@@ -230,7 +227,7 @@ class Intake:
                 if not first:
                     continue  # a field of a form in which no file was chosen
                 next_chunk = _continued(first, next_chunk)
-            if _INDEX.sub("", name) in files:
+            if plain_name(name) in files:
                 await self._part_file(part, received, next_chunk)
             elif part.filename is not None:
                 raise InvalidRequest(

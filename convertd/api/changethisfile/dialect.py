@@ -22,6 +22,7 @@ from convertd.model.operations import CONVERT
 from convertd.model.usage import month_of
 from convertd.web.negotiation import prefers_json
 from convertd.web.problems import STATUS, Problem
+from convertd.web.queries import page_offset, page_size
 from convertd.web.replies import json_response
 from convertd.web.server import ACCOUNT, Route
 
@@ -40,10 +41,6 @@ _INSTEAD: Final = {
 
 WAIT_SECONDS: Final = 120.0
 """How long ``/v1/convert`` waits for its result."""
-
-_PAGE: Final = 20
-_MOST_ON_PAGE: Final = 100
-_MOST_OFFSET: Final = 10**9
 
 
 class ChangeThisFileDialect:
@@ -163,8 +160,7 @@ class ChangeThisFileDialect:
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/jobs: newest first."""
-        limit = _number(request, "limit", default=_PAGE, least=1, most=_MOST_ON_PAGE)
-        offset = _number(request, "offset", default=0, least=0, most=_MOST_OFFSET)
+        limit, offset = page_size(request), page_offset(request)
         selection = Selection(account=request[ACCOUNT], dialect=self.name, states=_states(request))
         total = await self._jobs.count(selection)
         found = await self._jobs.page(selection, limit=limit, offset=offset)
@@ -234,11 +230,6 @@ def _message(request: web.BaseRequest, problem: Problem) -> str:
             if request.path == own or request.path.startswith(f"{own}/"):
                 return instead
     return problem.message
-
-
-def _number(request: web.Request, name: str, *, default: int, least: int, most: int) -> int:
-    text = request.query.get(name)
-    return requests.whole_number(text, name, least=least, most=most) if text else default
 
 
 def _states(request: web.Request) -> tuple[State, ...]:

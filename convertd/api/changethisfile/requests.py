@@ -16,12 +16,12 @@ from convertd.model.formats import Format, find_format
 from convertd.model.job import Artifact
 from convertd.model.operations import CONVERT
 from convertd.web import idempotency
+from convertd.web.queries import whole_number
 
 FILE_PART: Final = "file"
 JSON_BYTES: Final = 64 * 1024
 
 _METADATA_BYTES: Final = 8 * 1024
-_NUMBER: Final = re.compile(r"\d{1,12}", re.ASCII)
 _KEY: Final = re.compile(r"[A-Za-z0-9._:+/-]{1,128}", re.ASCII)
 _BOUNDARY: Final = re.compile(r";\s*boundary\s*=\s*[^\s;]", re.IGNORECASE)
 
@@ -86,13 +86,6 @@ def _format(word: str, field: str) -> Format:
 def _quality(given: Mapping[str, str]) -> int | None:
     text = given.get("quality")
     return None if text is None else whole_number(text, "quality", least=1, most=100)
-
-
-def whole_number(text: str, field: str, *, least: int, most: int) -> int:
-    """The number that ``text`` writes; raises :class:`InvalidRequest`."""
-    if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
-        raise InvalidRequest(f"'{field}' is a whole number from {least} to {most}.", field=field)
-    return int(text)
 
 
 def _metadata(given: Mapping[str, str]) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from convertd.api.convertly.callback import event_type
-from convertd.api.convertly.queries import MOST_ON_PAGE, integer
 from convertd.api.convertly.views import delivery_view
 from convertd.api.dialect import Services
 from convertd.errors import NotFound
+from convertd.web.queries import page_size
 from convertd.web.replies import json_response
 from convertd.web.server import ACCOUNT
 
@@ -24,7 +24,7 @@ class DeliveryHandlers:
 
     async def list(self, request: web.Request) -> web.Response:
         """GET: the newest first."""
-        limit = integer(request, "limit", _PAGE, least=1, most=MOST_ON_PAGE)
+        limit = page_size(request, _PAGE)
         found = await self._deliveries.page(request[ACCOUNT], limit, dialect=self._dialect)
         return json_response({"deliveries": [delivery_view(each, event_type(each)) for each in found]})
 

@@ -12,11 +12,11 @@ from aiohttp import web
 
 from convertd.api.reception import Desk
 from convertd.errors import InvalidRequest
+from convertd.web.forms import plain_name
 
 FILE_PARTS: Final = ("files", "file")
 JSON_BYTES: Final = 1024 * 1024
 
-_INDEX: Final = re.compile(r"\[\d*\]$")
 _YES: Final = ("true", "1", "on", "yes")
 _NO: Final = ("false", "0", "off", "no")
 
@@ -55,7 +55,7 @@ class Fields:
         self._values: dict[str, list[str]] = {}
         for name, value in pairs:
             if value.strip():
-                self._values.setdefault(_INDEX.sub("", name), []).append(value)
+                self._values.setdefault(plain_name(name), []).append(value)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values

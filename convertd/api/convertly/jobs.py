@@ -11,7 +11,6 @@ from aiohttp import web
 from convertd.api.convertly import views
 from convertd.api.convertly.conversions import read_compression, read_conversion
 from convertd.api.convertly.forms import Fields
-from convertd.api.convertly.queries import MOST_ON_PAGE, integer
 from convertd.api.convertly.submitting import Submitter
 from convertd.api.convertly.tasks import Wish
 from convertd.api.convertly.tools import OTHERS_TOOLS, file_parts, known_tool, read_tool
@@ -21,6 +20,7 @@ from convertd.jobs.store import Selection
 from convertd.model.formats import FORMATS
 from convertd.model.job import Job, State
 from convertd.model.operations import COMPRESS, CONVERT, INSPECT
+from convertd.web.queries import page_offset, page_size
 from convertd.web.replies import json_response
 from convertd.web.server import ACCOUNT
 
@@ -28,7 +28,6 @@ SYNC_SECONDS: Final = 120.0
 """How long a request waits for its result."""
 INLINE_BYTES: Final = 8 * 1024 * 1024
 """Results of up to so many bytes together come back in the answer itself, as ``data:`` URLs."""
-_PAGE: Final = 20
 _STATES: Final = {
     word: tuple(state for state in State if views.STATUS[state] == word)
     for word in dict.fromkeys(views.STATUS.values())
@@ -61,8 +60,7 @@ class JobHandlers:
 
     async def list(self, request: web.Request) -> web.Response:
         """GET /api/jobs, newest first."""
-        limit = integer(request, "limit", _PAGE, least=1, most=MOST_ON_PAGE)
-        offset = integer(request, "offset", 0, least=0, most=None)
+        limit, offset = page_size(request), page_offset(request)
         status = request.query.get("status", "").lower()
         if status and status not in _STATES:
             raise InvalidRequest(f"'status' is one of {', '.join(_STATES)}.", field="status")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -16,6 +15,7 @@ from convertd.api.dialect import Services
 from convertd.api.reception import Desk, Order
 from convertd.errors import ConvertdError, EngineMissing, FileInvalid, InvalidRequest, UnsupportedFormat
 from convertd.model.job import Artifact, Callback, Job
+from convertd.web.forms import plain_name
 from convertd.web.idempotency import checked_key, key_of
 from convertd.web.uploads import Upload
 
@@ -23,7 +23,6 @@ _URL: Final = "sourceUrl"
 _KEY: Final = "idempotencyKey"
 _FLAGS: Final = ("createArchive", "saveToStorage", "async", "background")
 _SECRET_LENGTH: Final = 256
-_INDEX: Final = re.compile(r"\[\d*\]$")
 
 Read = Callable[[Fields, Sequence[str]], Wish]
 """Understands the fields of a request that brings files under these part names."""
@@ -121,19 +120,15 @@ class Submitter:
 
 async def _drop_doubles(desk: Desk) -> None:
     """Some clients send the same file as ``files`` and as ``file``."""
-    plural = {upload.sha256 for upload in desk.files if _base(upload.part) == "files"}
-    doubles = [each for each in desk.files if _base(each.part) == "file" and each.sha256 in plural]
+    plural = {upload.sha256 for upload in desk.files if plain_name(upload.part) == "files"}
+    doubles = [each for each in desk.files if plain_name(each.part) == "file" and each.sha256 in plural]
     for upload in doubles:
         await desk.discard(upload)
 
 
-def _base(part: str) -> str:
-    return _INDEX.sub("", part)
-
-
 def _parts(desk: Desk, urls: int) -> list[str]:
     """The part names of all files, those included that are yet to be fetched."""
-    parts = [_base(upload.part) for upload in desk.files] + [_URL] * urls
+    parts = [plain_name(upload.part) for upload in desk.files] + [_URL] * urls
     marks = parts.count(WATERMARK_PART)
     if marks > 1:
         raise InvalidRequest(f"'{WATERMARK_PART}' is given more than once.", field=WATERMARK_PART)
@@ -148,5 +143,5 @@ def _parts(desk: Desk, urls: int) -> list[str]:
 def _mark_last(desk: Desk) -> tuple[Artifact, ...]:
     """The inputs, the picture that marks the others behind them."""
     pairs = zip(desk.files, desk.artifacts(), strict=True)
-    ordered = sorted(pairs, key=lambda pair: _base(pair[0].part) == WATERMARK_PART)
+    ordered = sorted(pairs, key=lambda pair: plain_name(pair[0].part) == WATERMARK_PART)
     return tuple(artifact for _, artifact in ordered)

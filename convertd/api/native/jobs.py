@@ -21,6 +21,7 @@ from convertd.model.job import Callback, Job, State
 from convertd.model.signatures import new_secret
 from convertd.web.conditional import client_holds
 from convertd.web.idempotency import key_of
+from convertd.web.queries import page_size
 from convertd.web.replies import json_response
 from convertd.web.server import ACCOUNT
 
@@ -31,8 +32,6 @@ _LINK_STEP: Final = 60
 _REMEMBERED: Final = 512
 _SECRET_MADE: Final = "secret_made"  # noqa: S105 - a mark on jobs whose callback_secret the client does not know
 _NOTHING: Final[Mapping[str, Any]] = {}
-_PAGE: Final = 20
-_MOST_ON_PAGE: Final = 100
 
 
 class JobHandlers:
@@ -76,7 +75,7 @@ class JobHandlers:
         """GET /jobs."""
         requests.check_parameters(request, "status", "limit", "cursor")
         state = _state(request.query.get("status"))
-        limit = _limit(request.query.get("limit"))
+        limit = page_size(request)
         after = _cursor(request.query.get("cursor"))
         selection = Selection(account=request[ACCOUNT], states=() if state is None else (state,))
         found = await self._jobs.page(selection, after=after, limit=limit + 1)
@@ -301,14 +300,6 @@ def _state(word: str | None) -> State | None:
     except ValueError:
         allowed = ", ".join(state.value for state in State)
         raise InvalidRequest(f"'status' is one of {allowed}.", field="status") from None
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return _PAGE
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _MOST_ON_PAGE:
-        raise InvalidRequest(f"'limit' is a whole number from 1 to {_MOST_ON_PAGE}.", field="limit")
-    return int(text)
 
 
 def _cursor(text: str | None) -> Cursor | None:

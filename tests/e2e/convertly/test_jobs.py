@@ -239,6 +239,13 @@ async def test_no_file(convertly: Convertly) -> None:
     assert "sourceUrl" in error(await convertly.post("/api/jobs", format="webp"), 400)
 
 
+async def test_an_offset_is_taken_whole_or_refused(convertly: Convertly) -> None:
+    for offset in ("12345678901", "9" * 5000, "-1", "1.5", "\u0661"):
+        assert "offset" in error(await convertly.http.get("/api/jobs", params={"offset": offset}), 400)
+    page = check((await convertly.http.get("/api/jobs", params={"offset": "1000000000"})).json(), PAGE)
+    assert page["pagination"]["offset"] == 10**9
+
+
 async def test_errors_speak_the_words_of_the_service(convertly: Convertly) -> None:
     misnamed = error(await convertly.post("/api/jobs", ("a.png", MP4[1]), format="webp"), 415)
     assert misnamed.endswith("rename it.")
