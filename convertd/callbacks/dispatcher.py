@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
+from convertd.callbacks.lanes import AT_ONCE, Lanes
 from convertd.errors import ConvertdError
 from convertd.jobs.hints import WorkDispatcher
 from convertd.jobs.ledger import Clock
@@ -22,16 +22,11 @@ from convertd.net.outbound import Answer
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 64
-"""Attempts under way together."""
-PER_HOST: Final = 4
-"""Of these, to one host."""
 POLL_SECONDS: Final = 2.0
 """The floor under lost hints; also the wait before a store that failed is tried again."""
 MOST_RETRY_AFTER: Final = 86400.0
 """How long a receiver can put off the next attempt, in seconds."""
 _BODY_SHOWN: Final = 500
-_SILENT_HOSTS: Final = 1000
 
 Secrets = Callable[[Delivery, float], Awaitable[Sequence[str]]]
 """What to sign a delivery with at this time, newest first."""
@@ -48,7 +43,7 @@ class Poster(Protocol):
 
 
 class Dispatcher:
-    """Sends what is due: to many hosts at once, to each in small doses."""
+    """Sends what is due, the earliest first among those that :class:`Lanes` have room for."""
 
     def __init__(
         self,
@@ -80,8 +75,7 @@ class Dispatcher:
         self._pace = pace
         self._pause = pause
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._hosts: Counter[str] = Counter()
-        self._silent: set[str] = set()
+        self._lanes = Lanes()
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -117,7 +111,7 @@ class Dispatcher:
     async def _next(self, now: float) -> Delivery | None:
         """One that is due and may be sent now."""
         due = await self._store.due_deliveries(
-            before=now, without_hosts=self._full_hosts(), limit=len(self._running) + 1
+            before=now, blocked=self._lanes.blocked(), limit=len(self._running) + 1
         )
         for delivery_id in due:
             if delivery_id in self._running:
@@ -127,22 +121,15 @@ class Dispatcher:
                 return delivery
         return None
 
-    def _full_hosts(self) -> list[str]:
-        """A host that did not answer the last time gets one attempt at a time until it does."""
-        return [
-            host for host, count in self._hosts.items() if count >= (1 if host in self._silent else PER_HOST)
-        ]
-
     def _begin(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self._attempt(delivery), name=f"delivery {delivery.id}")
         self._running[delivery.id] = task
-        self._hosts[delivery.host] += 1
+        self._lanes.take(delivery)
         task.add_done_callback(partial(self._ended, delivery))
 
     def _ended(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         del self._running[delivery.id]
-        self._hosts[delivery.host] -= 1
-        self._hosts += Counter()  # drops the zeros
+        self._lanes.leave(delivery)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s ended with an error", task.get_name(), exc_info=error)
         self._wake.announce()
@@ -150,7 +137,7 @@ class Dispatcher:
     async def _attempt(self, delivery: Delivery) -> None:
         form = self._forms.get(delivery.dialect)
         attempt, retry_after = await self._send(delivery, form)
-        self._note(delivery.host, silent=attempt.status is None)
+        self._lanes.note(delivery, silent=attempt.status is None)
         rule = partial(
             attempted,
             attempt=attempt,
@@ -197,19 +184,13 @@ class Dispatcher:
                 log.exception("cannot record delivery %s", delivery_id)
             await self._pause(POLL_SECONDS)
 
-    def _note(self, host: str, *, silent: bool) -> None:
-        if not silent:
-            self._silent.discard(host)
-        elif len(self._silent) < _SILENT_HOSTS:
-            self._silent.add(host)
-
     async def _forever(self) -> None:
         while True:
             now, wait = self._clock(), POLL_SECONDS
             try:
                 await self.run_once(now)
-                next_at = await self._store.next_delivery_at(without_hosts=self._full_hosts())
-                if next_at is not None and next_at > now:  # else it is under way, and its end wakes
+                next_at = await self._store.next_delivery_at(after=now)
+                if next_at is not None:  # what was due before is under way or blocked: an end wakes
                     wait = min(wait, max(next_at - self._clock(), 0.0))
             except ConvertdError as error:
                 log.error("cannot look for deliveries: %s (%s)", error.message, error.detail)

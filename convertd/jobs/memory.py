@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from convertd.jobs.store import (
     DELIVERIES_SHOWN,
+    NONE_BLOCKED,
+    Blocked,
     Brief,
     Cursor,
     DeliveryRule,
@@ -175,18 +177,20 @@ class MemoryStore:
         return changed
 
     async def due_deliveries(
-        self, *, before: float, without_hosts: Collection[str] = (), limit: int
+        self, *, before: float, blocked: Blocked = NONE_BLOCKED, limit: int
     ) -> list[str]:
-        pending = self._pending(without_hosts)
-        return [delivery_id for next_at, delivery_id in sorted(pending) if next_at <= before][:limit]
+        due = sorted(
+            (delivery.next_at, delivery.id)
+            for delivery in self._deliveries.values()
+            if delivery.next_at is not None
+            and delivery.next_at <= before
+            and not blocked.holds(delivery.account, delivery.host, delivery.endpoint)
+        )
+        return [delivery_id for _, delivery_id in due[:limit]]
 
-    async def next_delivery_at(self, *, without_hosts: Collection[str] = ()) -> float | None:
-        return min((next_at for next_at, _ in self._pending(without_hosts)), default=None)
-
-    def _pending(self, without_hosts: Collection[str]) -> Iterable[tuple[float, str]]:
-        for delivery in self._deliveries.values():
-            if delivery.next_at is not None and delivery.host not in without_hosts:
-                yield delivery.next_at, delivery.id
+    async def next_delivery_at(self, *, after: float = 0.0) -> float | None:
+        times = (delivery.next_at for delivery in self._deliveries.values() if delivery.next_at is not None)
+        return min((next_at for next_at in times if next_at > after), default=None)
 
     async def deliveries_of_job(self, job_id: str) -> list[Delivery]:
         found = (each for each in self._deliveries.values() if each.job is not None and each.job.id == job_id)

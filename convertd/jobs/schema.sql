@@ -92,6 +92,7 @@ CREATE TABLE deliveries (
     event       TEXT NOT NULL CHECK (event IN ('job.succeeded', 'job.failed', 'job.cancelled', 'test')),
     callback    TEXT NOT NULL,           -- JSON {url, secret, origin}
     host        TEXT NOT NULL,           -- derived: Delivery.host
+    endpoint    TEXT NOT NULL,           -- derived: Delivery.endpoint
     job_id      TEXT,                    -- derived; no reference, for a delivery may outlive the job's row
     created_at  REAL NOT NULL,
     next_at     REAL,
@@ -133,8 +134,8 @@ CREATE INDEX jobs_pages ON jobs (account, created_at DESC, id DESC);
 CREATE INDEX jobs_pages_by_state ON jobs (account, state, created_at DESC, id DESC);
 CREATE INDEX idempotency_jobs ON idempotency_keys (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX idempotency_until ON idempotency_keys (until);
-CREATE INDEX deliveries_due ON deliveries (next_at, id, host) WHERE state = 'pending';
-CREATE INDEX deliveries_hosts ON deliveries (host, next_at, id) WHERE state = 'pending';
+CREATE INDEX deliveries_due ON deliveries (next_at, id, account, host, endpoint) WHERE state = 'pending';
+CREATE INDEX deliveries_ways ON deliveries (account, host, endpoint, next_at, id) WHERE state = 'pending';
 CREATE INDEX deliveries_jobs ON deliveries (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX deliveries_pages ON deliveries (account, created_at DESC, id DESC, dialect);
 CREATE INDEX deliveries_removal ON deliveries (finished_at) WHERE finished_at IS NOT NULL;

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import sqlite3
-from collections.abc import Collection
+from itertools import chain, islice
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import asdict
 
 from convertd.jobs.database import Database
-from convertd.jobs.store import DELIVERIES_SHOWN, DeliveryRule, SecretsRule
+from convertd.jobs.store import DELIVERIES_SHOWN, NONE_BLOCKED, Blocked, DeliveryRule, SecretsRule
 from convertd.model.callback import Attempt, Delivery, DeliveryState, Event, SigningSecrets, owed
 from convertd.model.job import Callback, Job
 
@@ -20,28 +19,47 @@ _JSON: Final = {"callback": Callback, "job": Job | None, "attempts": tuple[Attem
 _DECODERS: Final = {name: msgspec.json.Decoder(kind) for name, kind in _JSON.items()}
 
 _FRONT: Final = 500
-"""So many at the front of the queue may be for hosts that are left out; past them, hosts are looked through
-one by one. Thousands may wait for a host that is dead."""
-_HOSTS: Final = """
-WITH RECURSIVE hosts (host) AS (
-    SELECT min(host) FROM deliveries WHERE state = 'pending'
+"""So many at the front of the queue may be blocked; past them, it is looked through account by account, and
+there way by way: thousands may wait for what is dead. A way is an account's to one endpoint."""
+_WAYS: Final = 5000
+"""So many ways of one account are looked at, which takes some 25 ms: the event loop waits for it."""
+_ACCOUNTS: Final = """
+WITH RECURSIVE accounts (account) AS (
+    SELECT min(account) FROM deliveries WHERE state = 'pending'
     UNION ALL
-    SELECT (SELECT min(host) FROM deliveries WHERE state = 'pending' AND host > hosts.host)
-    FROM hosts WHERE host IS NOT NULL
-), open_hosts AS (
-    SELECT host FROM hosts WHERE host IS NOT NULL AND host NOT IN (SELECT value FROM json_each(?1))
+    SELECT (SELECT min(account) FROM deliveries WHERE state = 'pending' AND account > accounts.account)
+    FROM accounts WHERE account IS NOT NULL
 )
+SELECT account FROM accounts WHERE account IS NOT NULL
 """
-_DUE_BY_HOST: Final = f"""{_HOSTS}
-SELECT id FROM open_hosts JOIN deliveries ON id IN (
+_DUE_BY_WAY: Final = """
+WITH RECURSIVE blocked_hosts AS (SELECT value FROM json_each(?2)),
+blocked_endpoints AS (SELECT value FROM json_each(?3)),
+ways (host, endpoint) AS (
+    SELECT * FROM (
+        SELECT host, endpoint FROM deliveries
+        WHERE state = 'pending' AND account = ?1 ORDER BY host, endpoint LIMIT 1
+    )
+    UNION ALL
+    SELECT following.host, following.endpoint
+    FROM ways JOIN deliveries AS following ON following.rowid = (
+        SELECT rowid FROM deliveries
+        WHERE state = 'pending' AND account = ?1 AND (host, endpoint) > (
+            ways.host, iif(ways.host IN blocked_hosts, x'ff', ways.endpoint)  -- which is past any text
+        )
+        ORDER BY host, endpoint LIMIT 1
+    )
+    LIMIT ?6
+)
+SELECT id, next_at FROM ways JOIN deliveries ON id IN (
     SELECT id FROM deliveries
-    WHERE state = 'pending' AND host = open_hosts.host AND next_at <= ?2 ORDER BY next_at, id LIMIT ?3
-) ORDER BY next_at, id LIMIT ?3
-"""  # noqa: S608 - our own words
-_NEXT_BY_HOST: Final = f"""{_HOSTS}
-SELECT min((SELECT min(next_at) FROM deliveries WHERE state = 'pending' AND host = open_hosts.host))
-FROM open_hosts
-"""  # noqa: S608
+    WHERE state = 'pending' AND account = ?1 AND host = ways.host AND endpoint = ways.endpoint
+        AND next_at <= ?4
+    ORDER BY next_at, id LIMIT ?5
+)
+WHERE ways.host NOT IN blocked_hosts AND ways.endpoint NOT IN blocked_endpoints
+ORDER BY next_at, id LIMIT ?5
+"""
 _SECRETS: Final = "SELECT current, previous, previous_until FROM signing_secrets WHERE account = ?"
 
 
@@ -54,6 +72,7 @@ def _cells(delivery: Delivery) -> dict[str, Any]:
     return cells | {
         "job_id": delivery.job.id if delivery.job is not None else None,
         "host": delivery.host,
+        "endpoint": delivery.endpoint,
         "finished_at": delivery.finished_at,
     }
 
@@ -118,34 +137,38 @@ class SqliteCallbacks:
         return await self._db.write(operation)
 
     async def due_deliveries(
-        self, *, before: float, without_hosts: Collection[str] = (), limit: int
+        self, *, before: float, blocked: Blocked = NONE_BLOCKED, limit: int
     ) -> list[str]:
-        window = limit + _FRONT if without_hosts else limit
-        front = self._front(before, window)
-        found = [row["id"] for row in front if row["host"] not in without_hosts][:limit]
-        if len(found) == limit or len(front) < window:
-            return found
-        rows = self._db.read(_DUE_BY_HOST, _text(list(without_hosts)), before, limit)
-        return [row["id"] for row in rows]
-
-    async def next_delivery_at(self, *, without_hosts: Collection[str] = ()) -> float | None:
-        window = 1 + _FRONT if without_hosts else 1
-        front = self._front(math.inf, window)
-        for row in front:
-            if row["host"] not in without_hosts:
-                return float(row["next_at"])
-        if len(front) < window:
-            return None
-        found: float | None = self._db.read(_NEXT_BY_HOST, _text(list(without_hosts)))[0][0]
-        return found
-
-    def _front(self, before: float, count: int) -> list[sqlite3.Row]:
-        return self._db.read(
-            "SELECT id, host, next_at FROM deliveries WHERE state = 'pending' AND next_at <= ?"
+        window = limit + (_FRONT if any(blocked) else 0)
+        front = self._db.read(
+            "SELECT id, account, host, endpoint FROM deliveries WHERE state = 'pending' AND next_at <= ?"
             " ORDER BY next_at, id LIMIT ?",
             before,
-            count,
+            window,
         )
+        open_ones = (row for row in front if not blocked.holds(row["account"], row["host"], row["endpoint"]))
+        found = [row["id"] for row in islice(open_ones, limit)]
+        if len(found) == limit or len(front) < window:
+            return found
+        accounts = (row["account"] for row in self._db.read(_ACCOUNTS))
+        due = (
+            self._due_of(account, before, blocked, limit)
+            for account in accounts
+            if account not in blocked.accounts
+        )
+        return [delivery_id for _, delivery_id in sorted(chain.from_iterable(due))[:limit]]
+
+    def _due_of(self, account: str, before: float, blocked: Blocked, limit: int) -> list[tuple[float, str]]:
+        """The time and the id of each."""
+        hosts = {*blocked.hosts, *(host for owner, host in blocked.account_hosts if owner == account)}
+        endpoints = [endpoint for owner, endpoint in blocked.account_endpoints if owner == account]
+        rows = self._db.read(_DUE_BY_WAY, account, _text(list(hosts)), _text(endpoints), before, limit, _WAYS)
+        return [(row["next_at"], row["id"]) for row in rows]
+
+    async def next_delivery_at(self, *, after: float = 0.0) -> float | None:
+        sql = "SELECT min(next_at) FROM deliveries WHERE state = 'pending' AND next_at > ?"
+        found: float | None = self._db.read(sql, after)[0][0]
+        return found
 
     async def deliveries_of_job(self, job_id: str) -> list[Delivery]:
         rows = self._db.read(

@@ -164,6 +164,29 @@ class IdempotencyStore(Protocol):
         """Drop every reservation in flight: their process is gone; how many."""
 
 
+class Blocked(NamedTuple):
+    """Deliveries that have to wait for others, as sets of what their :class:`Delivery` says."""
+
+    accounts: Collection[str] = frozenset()
+    hosts: Collection[str] = frozenset()
+    account_hosts: Collection[tuple[str, str]] = frozenset()
+    """Pairs of an account and a host."""
+    account_endpoints: Collection[tuple[str, str]] = frozenset()
+    """Pairs of an account and an endpoint."""
+
+    def holds(self, account: str, host: str, endpoint: str) -> bool:
+        """Whether these are the account, host and endpoint of a blocked delivery."""
+        return (
+            account in self.accounts
+            or host in self.hosts
+            or (account, host) in self.account_hosts
+            or (account, endpoint) in self.account_endpoints
+        )
+
+
+NONE_BLOCKED: Final = Blocked()
+
+
 class DeliveryStore(Protocol):
     """What is owed to callbacks. Deliveries of a job are made by its end; they may outlive its row."""
 
@@ -177,13 +200,16 @@ class DeliveryStore(Protocol):
         """Apply ``rule`` in one durable transaction; the changed one, or ``None`` if it left it."""
 
     async def due_deliveries(
-        self, *, before: float, without_hosts: Collection[str] = (), limit: int
+        self, *, before: float, blocked: Blocked = NONE_BLOCKED, limit: int
     ) -> list[str]:
-        """Ids of those due at or before ``before``, earliest first, but for those to ``without_hosts``
-        (each as :attr:`Delivery.host` says it)."""
+        """Ids of those due at or before ``before``, earliest first, but for those that are ``blocked``.
 
-    async def next_delivery_at(self, *, without_hosts: Collection[str] = ()) -> float | None:
-        """When the next one is due, or was; ``None`` when none is pending."""
+        Where very many are blocked, an account that has pending ones to thousands of endpoints may
+        have some of its own overlooked for now; never those of another.
+        """
+
+    async def next_delivery_at(self, *, after: float = 0.0) -> float | None:
+        """When the next one is due that is not yet due at ``after``; ``None`` when there is none."""
 
     async def deliveries_of_job(self, job_id: str) -> list[Delivery]:
         """Oldest first: one for each time that the job has ended; of more than

@@ -91,6 +91,11 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
         return netloc.rpartition("@")[2].lower()
 
     @property
+    def endpoint(self) -> str:
+        """What answers there, for all that is known: the URL without its query."""
+        return self.callback.url.partition("?")[0]
+
+    @property
     def finished_at(self) -> float | None:
         """When it was acknowledged or given up; ``None`` while pending."""
         if self.state is DeliveryState.PENDING or not self.attempts:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from functools import partial
 
+import pytest
 from msgspec.structs import replace
 
-from convertd.jobs.store import Store
+from convertd.jobs.store import Blocked, Store
 from convertd.model import callback as rules
 from convertd.model.callback import Attempt, Delivery, DeliveryState, Event, SigningSecrets
 from convertd.model.job import Callback, Job, State, cancelled, retried
@@ -133,41 +135,87 @@ async def test_what_is_due_comes_earliest_first(store: Store) -> None:
     assert await store.next_delivery_at() == NOW
 
 
-async def test_a_host_that_is_left_out_does_not_fill_the_window(store: Store) -> None:
-    for number in range(30):
-        await store.add_delivery(make_delivery(url=f"http://u{number}:p@TAR.example:81/{number}"))
-    other = make_delivery(url="http://tar.example/", now=NOW + 1)
-    await store.add_delivery(other)
-    assert other.host == "tar.example"
-    assert await store.due_deliveries(before=NOW + 1, without_hosts={"tar.example:81"}, limit=3) == [other.id]
-    assert await store.next_delivery_at(without_hosts=["tar.example:81"]) == NOW + 1
-    assert await store.next_delivery_at(without_hosts=["tar.example:81", "tar.example"]) is None
-    assert len(await store.due_deliveries(before=NOW + 1, without_hosts=["x"], limit=99)) == 31
+async def test_the_next_time_is_that_of_the_next_not_yet_due(store: Store) -> None:
+    for number in (2, 0, 3):
+        await store.add_delivery(make_delivery(now=NOW + number))
+    assert [await store.next_delivery_at(after=NOW + after) for after in (-1, 0, 1, 2, 3)] == [
+        NOW,
+        NOW + 2,
+        NOW + 2,
+        NOW + 3,
+        None,
+    ]
 
 
-async def test_however_many_wait_for_a_dead_host_the_others_are_found(store: Store) -> None:
-    dead = [make_delivery(url="http://dead.example/") for _ in range(600)]
-    others = [make_delivery(url=f"http://h{number % 3}/", now=NOW + 9 - number) for number in range(9)]
-    await asyncio.gather(*(store.add_delivery(delivery) for delivery in (*dead, *others)))
-    in_order = [delivery.id for delivery in reversed(others)]
-    for left_out, found in (
-        (["dead.example"], in_order),
-        (["dead.example", "h1"], [one.id for one in reversed(others) if one.host != "h1"]),
-        (["dead.example", "h0", "h1", "h2"], []),
-    ):
-        assert await store.due_deliveries(before=NOW + 9, without_hosts=left_out, limit=99) == found
-        assert await store.due_deliveries(before=NOW + 9, without_hosts=left_out, limit=2) == found[:2]
-    assert await store.due_deliveries(before=NOW, without_hosts=["dead.example"], limit=2) == []
-    assert await store.next_delivery_at(without_hosts=["dead.example"]) == NOW + 1
-    assert await store.next_delivery_at(without_hosts=["dead.example", "h2"]) == NOW + 2
-    assert await store.next_delivery_at(without_hosts=["dead.example", "h0", "h1", "h2"]) is None
-    assert await store.next_delivery_at(without_hosts=["h0"]) == NOW
+def spread_out() -> list[Delivery]:
+    """Of two accounts, to two hosts with two endpoints each, in an order of time that mixes them."""
+    ways = itertools.product(
+        ("anna", "ben"), ("http://One.example", "http://u:p@two.example:81"), "ab", range(2)
+    )
+    return [
+        make_delivery(account=account, url=f"{host}/{path}?n={number}", now=NOW + 7 * place % 16)
+        for place, (account, host, path, number) in enumerate(ways)
+    ]
+
+
+BLOCKED = {
+    "nothing": Blocked(),
+    "nobody": Blocked(
+        accounts={"none"}, hosts={""}, account_hosts={("x", "y")}, account_endpoints={("x", "")}
+    ),
+    "a host": Blocked(hosts={"two.example:81"}),
+    "hosts": Blocked(hosts={"one.example", "two.example:81"}),
+    "an account": Blocked(accounts=["anna"]),
+    "accounts": Blocked(accounts={"anna", "ben"}),
+    "an account at a host": Blocked(account_hosts=[("ben", "one.example")]),
+    "an account's endpoint": Blocked(account_endpoints={("ben", "http://One.example/a")}),
+    "an account's endpoints": Blocked(
+        account_endpoints={("anna", "http://One.example/a"), ("anna", "http://u:p@two.example:81/b")}
+    ),
+    "of each": Blocked(
+        accounts={"anna"}, hosts={"one.example"}, account_endpoints=[("ben", "http://u:p@two.example:81/b")]
+    ),
+}
+
+
+@pytest.mark.parametrize("blocked", BLOCKED.values(), ids=BLOCKED)
+@pytest.mark.parametrize("of_the_dead", [0, 600])
+async def test_what_is_blocked_is_left_out_and_hides_nothing(
+    store: Store, blocked: Blocked, of_the_dead: int
+) -> None:
+    dead = [make_delivery(url="http://dead.example/", account="dora") for _ in range(of_the_dead)]
+    made = spread_out()
+    await asyncio.gather(*(store.add_delivery(delivery) for delivery in (*dead, *made)))
+    blocked = blocked._replace(account_hosts={*blocked.account_hosts, ("dora", "dead.example")})
+    due = sorted((one for one in made if (one.next_at or 0) <= NOW + 12), key=lambda one: one.next_at or 0)
+    expected = [one.id for one in due if not blocked.holds(one.account, one.host, one.endpoint)]
+    assert await store.due_deliveries(before=NOW + 12, blocked=blocked, limit=99) == expected
+    assert await store.due_deliveries(before=NOW + 12, blocked=blocked, limit=2) == expected[:2]
+
+
+async def test_what_waits_is_held_by_any_word_about_it() -> None:
+    blocked = BLOCKED["of each"]
+    assert blocked.holds("anna", "x", "y")
+    assert blocked.holds("x", "one.example", "y")
+    assert blocked.holds("ben", "x", "http://u:p@two.example:81/b")
+    assert not blocked.holds("x", "y", "http://u:p@two.example:81/b")
+    assert BLOCKED["an account at a host"].holds("ben", "one.example", "y")
+    assert not BLOCKED["an account at a host"].holds("anna", "one.example", "y")
+
+
+async def test_an_account_at_a_dead_endpoint_still_has_its_others_found(store: Store) -> None:
+    dead = [make_delivery(url=f"http://h.example/dead?{number}") for number in range(600)]
+    good = make_delivery(url="http://h.example/good", now=NOW + 1)
+    await asyncio.gather(*(store.add_delivery(delivery) for delivery in (*dead, good)))
+    blocked = Blocked(account_endpoints={("local", "http://h.example/dead")})
+    assert await store.due_deliveries(before=NOW + 1, blocked=blocked, limit=9) == [good.id]
+    assert await store.due_deliveries(before=NOW, blocked=blocked, limit=9) == []
 
 
 async def test_a_url_that_is_none_can_still_be_owed(store: Store) -> None:
     job = await ended(store, make_job(callback=Callback(url="http://[half")))
     (delivery,) = await store.deliveries_of_job(job.id)
-    assert await store.due_deliveries(before=NOW + 5, without_hosts=["x"], limit=9) == [delivery.id]
+    assert await store.due_deliveries(before=NOW + 5, blocked=Blocked(hosts={"x"}), limit=9) == [delivery.id]
 
 
 async def test_what_is_acknowledged_or_given_up_is_not_due_until_it_is_asked_for_again(store: Store) -> None:

@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 
-from convertd.callbacks.dispatcher import PER_HOST, Dispatcher
+from convertd.callbacks.dispatcher import Dispatcher
+from convertd.callbacks.lanes import PER_ACCOUNT, PER_ACCOUNT_AND_HOST
 from convertd.jobs.hints import Signal
 from convertd.jobs.memory import MemoryStore
 from convertd.model.callback import Delivery, DeliveryState
 from convertd.net.outbound import Gate, OutboundPolicy
 from tests.support.callbacks import PlainForm, make_delivery
 
-PITS = 100
 GOOD = 100
 
 
 class Receivers:
-    """One socket on every address of this machine; connections to the first address are never answered."""
+    """One socket on every address of this machine; what is sent to /pit is never answered."""
 
     def __init__(self) -> None:
         self.in_pit = 0
         self.most_in_pit = 0
+        self.left_pit = asyncio.Event()
         self.arrived: dict[str, float] = {}
         self.all_there = asyncio.Event()
+        self.port = 0
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host = writer.get_extra_info("sockname")[0]
-        if host == "127.0.0.1":
+        head = await reader.readuntil(b"\r\n\r\n")
+        path = head.split()[1].decode()
+        if path.startswith("/pit"):
             await self._hold(reader)
         else:
-            await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-            self.arrived[host] = time.time()
+            self.arrived[f"http://{writer.get_extra_info('sockname')[0]}:{self.port}{path}"] = time.time()
             if len(self.arrived) == GOOD:
                 self.all_there.set()
         writer.close()
@@ -51,6 +54,46 @@ class Receivers:
             pass
         finally:
             self.in_pit -= 1
+            self.left_pit.set()
+
+
+class House:
+    """A dispatcher at work, and who receives."""
+
+    def __init__(self, gate: Gate, timeout: float) -> None:
+        self.receivers, self.store, self.wake = Receivers(), MemoryStore(), Signal()
+        self.dispatcher = Dispatcher(
+            store=self.store,
+            gate=gate,
+            forms={"native": PlainForm()},
+            secrets=self._secrets,
+            wake=self.wake,
+            clock=time.time,
+            jitter=random.random,
+            timeout=timeout,
+        )
+
+    async def _secrets(self, delivery: Delivery, now: float) -> tuple[str, ...]:
+        return ("key",)
+
+    async def owe_pits(self, *places: str) -> None:
+        """A minute ago."""
+        for place in places:
+            url = f"http://{place.replace('/', f':{self.receivers.port}/')}"
+            await self.store.add_delivery(make_delivery(url, account="mallory", next_at=time.time() - 60))
+        self.wake.announce()
+
+    async def delay(self, account: str, *places: str) -> float:
+        """In how many seconds 95 of 100 are received where all are answered, owed one after the other."""
+        owed = {}
+        for place in places:
+            url = f"http://{place.replace('/', f':{self.receivers.port}/')}"
+            owed[url] = time.time()
+            await self.store.add_delivery(make_delivery(url, account=account, next_at=owed[url]))
+            self.wake.announce()
+        async with asyncio.timeout(60):
+            await self.receivers.all_there.wait()
+        return sorted(self.receivers.arrived[url] - at for url, at in owed.items())[int(0.95 * GOOD)]
 
 
 @pytest.fixture
@@ -61,41 +104,43 @@ async def gate() -> AsyncIterator[Gate]:
     await gate.close()
 
 
+@contextlib.asynccontextmanager
+async def working(gate: Gate, *, timeout: float = 15.0) -> AsyncIterator[House]:
+    house = House(gate, timeout)
+    async with await asyncio.start_server(house.receivers.take, "0.0.0.0", 0) as server:
+        house.receivers.port = server.sockets[0].getsockname()[1]
+        house.dispatcher.start()
+        yield house
+        await house.dispatcher.stop(0)
+
+
 async def test_one_tar_pit_and_a_hundred_good_hosts(gate: Gate) -> None:
-    receivers, store, wake = Receivers(), MemoryStore(), Signal()
-
-    async def secrets(delivery: Delivery, now: float) -> tuple[str, ...]:
-        return ("key",)
-
-    dispatcher = Dispatcher(
-        store=store,
-        gate=gate,
-        forms={"native": PlainForm()},
-        secrets=secrets,
-        wake=wake,
-        clock=time.time,
-        jitter=random.random,
-        timeout=15.0,
-    )
-    async with await asyncio.start_server(receivers.take, "0.0.0.0", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        dispatcher.start()
-        for number in range(PITS):
-            await store.add_delivery(make_delivery(f"http://127.0.0.1:{port}/", next_at=time.time() - number))
-        wake.announce()
-        owed = {}
-        for number in range(GOOD):
-            host = f"127.0.1.{number + 1}"
-            owed[host] = time.time()
-            delivery = make_delivery(f"http://{host}:{port}/", next_at=owed[host])
-            await store.add_delivery(delivery)
-            wake.announce()
-        async with asyncio.timeout(60):
-            await receivers.all_there.wait()
-        took = sorted(receivers.arrived[host] - owed[host] for host in owed)
-        assert took[int(0.95 * GOOD)] < 1.0
-        assert 0 < receivers.most_in_pit <= PER_HOST
-        await dispatcher.stop(0)
-    left = await store.page_deliveries("local", dialect=None, limit=PITS + GOOD)
-    pit = [one for one in left if one.host == f"127.0.0.1:{port}"]
+    async with working(gate) as house:
+        await house.owe_pits(*["127.0.0.1/pit"] * 100)
+        assert await house.delay("mallory", *(f"127.0.1.{number + 1}/" for number in range(GOOD))) < 1.0
+        assert 0 < house.receivers.most_in_pit <= PER_ACCOUNT_AND_HOST
+    left = await house.store.page_deliveries("mallory", dialect=None, limit=100 + GOOD)
+    pit = [one for one in left if one.endpoint.endswith("/pit")]
     assert {one.state for one in pit} == {DeliveryState.PENDING}
+
+
+async def test_pits_and_good_endpoints_of_two_accounts_on_one_host(gate: Gate) -> None:
+    async with working(gate) as house:
+        await house.owe_pits(*(f"127.0.0.1/pit/{number}" for number in range(100)))
+        assert await house.delay("bob", *(f"127.0.0.1/good/{number}" for number in range(GOOD))) < 1.0
+        assert 0 < house.receivers.most_in_pit <= PER_ACCOUNT_AND_HOST
+
+
+async def test_a_pit_and_good_endpoints_of_one_account_on_one_host(gate: Gate) -> None:
+    async with working(gate, timeout=0.5) as house:
+        await house.owe_pits(*(f"127.0.0.1/pit?{number}" for number in range(100)))
+        await house.receivers.left_pit.wait()  # from now on it is known
+        assert await house.delay("mallory", *(f"127.0.0.1/good/{number}" for number in range(GOOD))) < 1.0
+        assert house.receivers.most_in_pit <= PER_ACCOUNT_AND_HOST
+
+
+async def test_three_hundred_silent_hosts_of_one_account_and_a_good_one_of_another(gate: Gate) -> None:
+    async with working(gate) as house:
+        await house.owe_pits(*(f"127.0.{2 + number // 100}.{1 + number % 100}/pit" for number in range(300)))
+        assert await house.delay("bob", *(f"127.0.1.1/good/{number}" for number in range(GOOD))) < 1.0
+        assert 0 < house.receivers.most_in_pit <= PER_ACCOUNT

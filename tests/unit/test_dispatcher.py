@@ -12,12 +12,14 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from convertd.callbacks.dispatcher import (
+from convertd.callbacks.dispatcher import MOST_RETRY_AFTER, POLL_SECONDS, Dispatcher
+from convertd.callbacks.lanes import (
     AT_ONCE,
-    MOST_RETRY_AFTER,
+    PER_ACCOUNT,
+    PER_ACCOUNT_AND_HOST,
     PER_HOST,
-    POLL_SECONDS,
-    Dispatcher,
+    SILENT_PER_HOST,
+    Lanes,
 )
 from convertd.errors import FetchFailed, FetchRefused, Unavailable
 from convertd.jobs.hints import Signal
@@ -263,15 +265,26 @@ async def test_a_delivery_under_way_is_not_sent_beside_itself() -> None:
     assert (await post.current(delivery)).state is DELIVERED
 
 
-async def test_a_host_gets_few_at_once_and_everybody_together_not_too_many() -> None:
+async def test_an_account_has_half_of_the_lanes_and_half_of_a_hosts_and_all_have_all() -> None:
     post, pit = Post(), TarPit()
     hosts = [f"host-{number}:8080" for number in range(AT_ONCE)]
     post.gate.by_host = dict.fromkeys(hosts, pit)
-    await post.owe(*(make_delivery(f"http://{hosts[0]}/{number}") for number in range(2 * AT_ONCE)))
-    assert await post.dispatcher.run_once(post.clock()) == PER_HOST
-    await post.owe(*(make_delivery(f"http://{host}/", next_at=NOW) for host in hosts[1:]))
-    assert await post.dispatcher.run_once(post.clock()) == AT_ONCE - PER_HOST
-    assert await post.dispatcher.run_once(post.clock()) == 0
+
+    async def owed(account: str, *urls: str) -> int:
+        """How many of these are sent at once."""
+        await post.owe(*(make_delivery(url, account=account) for url in urls))
+        return await post.dispatcher.run_once(post.clock())
+
+    to_one_host = [f"http://{hosts[0]}/{number}" for number in range(AT_ONCE)]
+    to_many = [f"http://{host}/" for host in hosts[1:]]
+    assert await owed("anna", *to_one_host) == PER_ACCOUNT_AND_HOST
+    assert await owed("ben", to_one_host[0]) == 1
+    assert await owed("ben", *to_one_host) == PER_ACCOUNT_AND_HOST - 1
+    assert await owed("cleo", to_one_host[0]) == 0 == PER_HOST - 2 * PER_ACCOUNT_AND_HOST
+    assert await owed("anna", *to_many) == PER_ACCOUNT - PER_ACCOUNT_AND_HOST
+    assert await owed("cleo", to_many[0]) == 1
+    assert await owed("ben", *to_many) == AT_ONCE - PER_ACCOUNT - PER_ACCOUNT_AND_HOST - 1
+    assert await owed("dora", "http://good.example/") == 0
     for _ in range(AT_ONCE):
         await pit.entered.acquire()
     assert pit.inside == AT_ONCE
@@ -279,18 +292,62 @@ async def test_a_host_gets_few_at_once_and_everybody_together_not_too_many() -> 
     await post.dispatcher.settled()
     while await post.round():
         pass
-    assert len(post.gate.sent) == 2 * AT_ONCE + AT_ONCE - 1
+    assert len(post.gate.sent) == 2 * (2 * AT_ONCE - 1) + 4  # anna's and ben's many, and four single ones
+    assert await post.store.due_deliveries(before=NOW, limit=1) == []
+
+
+async def test_an_endpoint_that_does_not_answer_is_asked_by_one_at_a_time_until_it_does() -> None:
+    post = Post(answers=[FetchFailed("No answer.")])
+    await post.owe(*(make_delivery(f"{URL}?{number}") for number in range(40)))
+    assert await post.round() == PER_ACCOUNT_AND_HOST
+    assert await post.round() == 1
+    await post.owe(make_delivery(account="another"))
+    assert await post.round() == 2  # who has not met its silence does not pay for it
+    post.gate.answers = [answer(500)]
+    assert await post.round() == 1
+    assert await post.round() == PER_ACCOUNT_AND_HOST
+
+
+async def test_the_silent_endpoints_of_a_host_leave_lanes_to_its_others() -> None:
+    post, pit = Post(answers=[FetchFailed("No answer.")]), TarPit()
+    silent = [f"http://one.example/slow/{number}" for number in range(2 * PER_HOST)]
+    for account in ("anna", "ben"):
+        await post.owe(*(make_delivery(url, account=account) for url in silent))
+    while await post.round():
+        pass
+    post.clock.advance(5)
+    post.gate.by_host["one.example"] = pit
+    assert await post.dispatcher.run_once(post.clock()) == SILENT_PER_HOST
+    good = [f"http://one.example/quick/{number}" for number in range(PER_HOST)]
+    await post.owe(*(make_delivery(url, account="anna") for url in good))
+    begun = await post.dispatcher.run_once(post.clock())
+    assert begun >= PER_ACCOUNT_AND_HOST - SILENT_PER_HOST > 0
+    await post.owe(make_delivery("http://one.example/quick", account="cleo"))
+    assert await post.dispatcher.run_once(post.clock()) == 1
+    pit.opened.set()
+    await post.dispatcher.settled()
+    while await post.round():
+        pass
     assert await post.store.next_delivery_at() is None
 
 
-async def test_a_host_that_does_not_answer_is_asked_by_one_at_a_time_until_it_does() -> None:
-    post = Post(answers=[FetchFailed("No answer.")])
-    await post.owe(*(make_delivery() for _ in range(20)))
-    assert await post.round() == PER_HOST
-    assert await post.round() == 1
-    post.gate.answers = [answer(500)]
-    assert await post.round() == 1
-    assert await post.round() == PER_HOST
+async def test_an_endpoint_that_answers_again_is_as_good_as_any() -> None:
+    post = Post(answers=[FetchFailed("No answer."), answer(200)])
+    await post.owe(make_delivery())
+    await post.rounds()
+    await post.owe(*(make_delivery(next_at=post.clock()) for _ in range(PER_HOST)))
+    assert await post.round() == PER_ACCOUNT_AND_HOST
+
+
+async def test_of_very_many_silent_endpoints_the_longest_known_are_forgotten() -> None:
+    lanes = Lanes()
+    met = [make_delivery(f"http://one.example/{number}") for number in range(1001)]
+    for delivery in met:
+        lanes.note(delivery, silent=True)
+    for delivery in (met[0], met[1], met[-1]):
+        lanes.take(delivery)
+    waiting = lanes.blocked().account_endpoints
+    assert waiting == {("local", "http://one.example/1"), ("local", "http://one.example/1000")}
 
 
 async def test_one_tar_pit_delays_nobody() -> None:
@@ -314,7 +371,7 @@ async def test_one_tar_pit_delays_nobody() -> None:
         for _ in good:
             await left.acquire()
     assert sorted(arrived)[95] < 1.0
-    assert 0 < pit.most <= PER_HOST
+    assert 0 < pit.most <= PER_ACCOUNT_AND_HOST
     await post.dispatcher.stop(0)
 
 
