@@ -3,6 +3,7 @@
 A lane holds one attempt under way. An endpoint is a URL without its query. To an account it is silent from an
 attempt that got no answer until one that gets one, and has a single lane meanwhile. What was not tried before
 is not known to be silent: it can hold lanes of its account, but no others, for as long as an attempt takes.
+Accounts that do so together can take all there are for that time.
 """
 
 from __future__ import annotations
