@@ -144,8 +144,10 @@ class JobHandlers:
         """The service's answer to a media tool that was waited for."""
         job = await self._services.reception.succeeded(job, within=SYNC_SECONDS)
         link, _ = await self._links(request, job, saved=fields.flag("saveToStorage") is True)
-        files = [views.tool_file_view(job, output, link) for output in job.outputs]
-        answer: dict[str, Any] = {"files": files, "failures": views.failures(job)}
+        answer: dict[str, Any] = {
+            "files": views.tool_file_views(job, link),
+            "failures": views.failures(job),
+        }
         if job.operation == INSPECT:
             answer["media"] = views.media_view(job, job.outputs[0])
         return json_response(answer)

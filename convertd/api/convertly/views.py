@@ -10,6 +10,7 @@ from convertd.api.dialect import archive_key
 from convertd.model.callback import Delivery, DeliveryState
 from convertd.model.formats import FORMATS
 from convertd.model.job import Artifact, Job, State, Task
+from convertd.model.naming import Names
 from convertd.model.operations import WATERMARK
 from convertd.web.archives import entries, length
 from convertd.web.replies import timestamp
@@ -94,13 +95,19 @@ def failures(job: Job) -> list[dict[str, str]]:
 
 def file_views(job: Job, link: Link) -> list[dict[str, Any]]:
     """Every output, and the archive of them all where one was asked for."""
-    views = [file_view(job, output, link) for output in job.outputs]
+    views = _output_views(job, link)
     if job.extras.get("archive") and _has_archive(job):
         views.append(_archive_view(job, link))
     return views
 
 
-def file_view(job: Job, output: Artifact, link: Link) -> dict[str, Any]:
+def _output_views(job: Job, link: Link) -> list[dict[str, Any]]:
+    """Under names that differ, as in the archive: clients save files by them."""
+    names = Names()
+    return [_file_view(job, output, link) | {"filename": names.unique(output.name)} for output in job.outputs]
+
+
+def _file_view(job: Job, output: Artifact, link: Link) -> dict[str, Any]:
     """One output; ``downloadUrl`` is ``None`` once its file is gone."""
     task = job.tasks[output.task or 0]
     original = sum(job.inputs[index].bytes for index in _worked_on(task))
@@ -131,11 +138,10 @@ def _archive_view(job: Job, link: Link) -> dict[str, Any]:
     }
 
 
-def tool_file_view(job: Job, output: Artifact, link: Link) -> dict[str, Any]:
-    """One output of a media tool that was waited for."""
+def tool_file_views(job: Job, link: Link) -> list[dict[str, Any]]:
+    """Every output of a media tool that was waited for."""
     told = ("filename", "mimeType", "originalSize", "finalSize", "downloadUrl")
-    view = file_view(job, output, link)
-    return {name: view[name] for name in told}
+    return [{name: view[name] for name in told} for view in _output_views(job, link)]
 
 
 def media_view(job: Job, output: Artifact) -> dict[str, Any]:

@@ -166,6 +166,18 @@ async def test_members_of_a_zip_of_which_nothing_can_be_made_are_passed_over(con
     assert [file["filename"] for file in smaller["files"]] == ["a.png", "b.png"]
 
 
+async def test_results_of_one_name_can_be_told_apart(convertly: Convertly) -> None:
+    same = [(f"d{number}/same.png", samples.picture(seed=number)) for number in range(3)]
+    names = ["same.webp", "same (2).webp", "same (3).webp"]
+    answer = await convertly.convert(("z.zip", packed(*same)), format="webp", createArchive="true")
+    *files, archive = answer["files"]
+    assert [file["filename"] for file in files] == names
+    with zipfile.ZipFile(io.BytesIO(await convertly.download(archive))) as opened:
+        assert opened.namelist() == names
+    twice = await convertly.tool("thumbnail", same[0], same[1], format="webp")
+    assert [file["filename"] for file in twice["files"]] == names[:2]
+
+
 async def test_odd_files_are_refused_where_they_came_alone_or_nothing_is_left(convertly: Convertly) -> None:
     only_odd = ("z.zip", packed(*ODD))
     assert "photo.xmp" in error(await convertly.post("/api/jobs", only_odd, format="webp"), 415)
