@@ -55,11 +55,20 @@ def main() -> int:
     parser.add_argument("--url", default=os.environ.get("CONVERTD_URL", "http://127.0.0.1:8080"))
     given = parser.parse_args()
     try:
-        job = convert(given.url, os.environ.get("CONVERTD_KEY", ""), given.file, given.target)
-    except urllib.error.HTTPError as refusal:
-        error = json.load(refusal)["error"]
-        print(f"{error['code']}: {error['message']}", file=sys.stderr)
-        return 2
+        return run(given)
+    except urllib.error.HTTPError as error:
+        told = json.load(error)["error"]
+        print(f"{told['code']}: {told['message']}", file=sys.stderr)
+    except urllib.error.URLError as error:
+        print(f"{given.url}: {error.reason}", file=sys.stderr)
+    except OSError as error:
+        print(error, file=sys.stderr)
+    return 2
+
+
+def run(given: argparse.Namespace) -> int:
+    """What ``main`` exits with; raises ``OSError``, of which urllib's errors are."""
+    job = convert(given.url, os.environ.get("CONVERTD_KEY", ""), given.file, given.target)
     if job["status"] == "failed":
         print(f"{job['error']['code']}: {job['error']['message']}", file=sys.stderr)
         return 1

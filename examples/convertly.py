@@ -62,22 +62,32 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path())
     parser.add_argument("--url", default=os.environ.get("CONVERTD_URL", "http://127.0.0.1:8080"))
     given = parser.parse_args()
+    try:
+        return run(given)
+    except urllib.error.HTTPError as error:
+        told = json.load(error)
+        print(told.get("error") or told["detail"], file=sys.stderr)
+    except urllib.error.URLError as error:
+        print(f"{given.url}: {error.reason}", file=sys.stderr)
+    except OSError as error:
+        print(error, file=sys.stderr)
+    return 2
+
+
+def run(given: argparse.Namespace) -> int:
+    """What ``main`` exits with; raises ``OSError``, of which urllib's errors are."""
     arrays = ("formats", "compressions", "resizes")
     fields = {name: json.dumps(value) for name in arrays if (value := getattr(given, name))}
     fields |= {"jobType": "convert", "saveToStorage": "true"}
     key = os.environ.get("CONVERTD_KEY", "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        body, content_type = form(fields, given.files)
-        once = {"Content-Type": content_type, "Idempotency-Key": str(uuid.uuid4())}
-        made = call(f"{given.url}/api/jobs", headers | once, body)
+    body, content_type = form(fields, given.files)
+    once = {"Content-Type": content_type, "Idempotency-Key": str(uuid.uuid4())}
+    made = call(f"{given.url}/api/jobs", headers | once, body)
+    job = call(f"{given.url}/api/jobs/{made['jobId']}", headers)
+    while job["status"] not in ("completed", "failed"):
+        time.sleep(POLL_SECONDS)
         job = call(f"{given.url}/api/jobs/{made['jobId']}", headers)
-        while job["status"] not in ("completed", "failed"):
-            time.sleep(POLL_SECONDS)
-            job = call(f"{given.url}/api/jobs/{made['jobId']}", headers)
-    except urllib.error.HTTPError as error:
-        print(json.load(error)["error"], file=sys.stderr)
-        return 2
     for failure in job["failures"]:
         print(f"{failure['filename']}: {failure['error']}", file=sys.stderr)
     given.output.mkdir(parents=True, exist_ok=True)

@@ -52,17 +52,27 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path())
     parser.add_argument("--url", default=os.environ.get("CONVERTD_URL", "http://127.0.0.1:8080"))
     given = parser.parse_args()
-    key = os.environ.get("CONVERTD_KEY", "")
     try:
-        body, boundary = form(given.file, given.preset)
-        made = call(f"{given.url}/api/media/jobs", key, body, f"multipart/form-data; boundary={boundary}")
-        job = call(f"{given.url}/api/media/jobs/{made['jobId']}", key)
-        while job["status"] not in ("done", "failed"):
-            time.sleep(POLL_SECONDS)
-            job = call(f"{given.url}/api/media/jobs/{made['jobId']}", key)
+        return run(given)
     except urllib.error.HTTPError as error:
-        print(json.load(error)["error"], file=sys.stderr)
-        return 2
+        told = json.load(error)
+        print(told.get("error") or told["detail"], file=sys.stderr)
+    except urllib.error.URLError as error:
+        print(f"{given.url}: {error.reason}", file=sys.stderr)
+    except OSError as error:
+        print(error, file=sys.stderr)
+    return 2
+
+
+def run(given: argparse.Namespace) -> int:
+    """What ``main`` exits with; raises ``OSError``, of which urllib's errors are."""
+    key = os.environ.get("CONVERTD_KEY", "")
+    body, boundary = form(given.file, given.preset)
+    made = call(f"{given.url}/api/media/jobs", key, body, f"multipart/form-data; boundary={boundary}")
+    job = call(f"{given.url}/api/media/jobs/{made['jobId']}", key)
+    while job["status"] not in ("done", "failed"):
+        time.sleep(POLL_SECONDS)
+        job = call(f"{given.url}/api/media/jobs/{made['jobId']}", key)
     if job["status"] == "failed":
         print(job["error"]["message"], file=sys.stderr)
         return 1

@@ -17,6 +17,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import httpx
 from toolkitapi import ToolkitAPIError
 from toolkitapi.convert import Convert
 
@@ -32,17 +33,24 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path())
     parser.add_argument("--url", default=os.environ.get("CONVERTD_URL", "http://127.0.0.1:8080"))
     given = parser.parse_args()
+    try:
+        return run(given)
+    except ToolkitAPIError as error:
+        print(error, file=sys.stderr)
+    except (httpx.HTTPError, OSError) as error:
+        print(f"{given.url}: {error}", file=sys.stderr)
+    return 2
+
+
+def run(given: argparse.Namespace) -> int:
+    """What ``main`` exits with; raises the client's errors, httpx's and ``OSError``."""
     body = {"url": given.address, "from_format": given.source, "to_format": given.target}
     # The client wants some key, even where the server wants none.
     with Convert(os.environ.get("CONVERTD_KEY") or "none", base_url=given.url) as convert:
-        try:
-            job = getattr(convert, given.kind)(body)
-            while job["status"] in ("queued", "running"):
-                time.sleep(POLL_SECONDS)
-                job = convert.poll_job_convert_jobs__job_id__get(job["job_id"])
-        except ToolkitAPIError as error:
-            print(error, file=sys.stderr)
-            return 2
+        job = getattr(convert, given.kind)(body)
+        while job["status"] in ("queued", "running"):
+            time.sleep(POLL_SECONDS)
+            job = convert.poll_job_convert_jobs__job_id__get(job["job_id"])
     if job["status"] == "failed":
         print(job["error"], file=sys.stderr)
         return 1

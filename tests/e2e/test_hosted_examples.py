@@ -85,3 +85,31 @@ class TestToolkitapi:
         with Image.open(out / "wide.webp") as image:
             assert (image.format, image.width) == ("WEBP", 1600)
         assert (refused.returncode, "404" in refused.stderr) == (2, True)
+
+
+NOWHERE = "http://127.0.0.1:9"
+"""The port of a service that nobody runs any more."""
+ARGUMENTS = {
+    "convertly.py": ("{file}", "--formats", "webp"),
+    "pipelyn.py": ("{file}",),
+    "changethisfile.py": ("{file}", "--target", "webp"),
+    "toolkitapi_convert.py": ("http://a.example/a.png", "png", "webp"),
+}
+
+
+@pytest.mark.parametrize("script", ARGUMENTS)
+def test_a_server_that_is_not_there_is_one_line(script: str, picture: Path) -> None:
+    arguments = (each.format(file=picture) for each in ARGUMENTS[script])
+    ended = run(script, *arguments, url=NOWHERE)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith(NOWHERE)
+
+
+@pytest.mark.parametrize("script", [each for each in ARGUMENTS if each != "toolkitapi_convert.py"])
+def test_a_file_that_is_not_there_is_one_line(script: str, tmp_path: Path) -> None:
+    arguments = (each.format(file=tmp_path / "missing.png") for each in ARGUMENTS[script])
+    ended = run(script, *arguments, url=NOWHERE)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1
+    assert "missing.png" in ended.stderr
