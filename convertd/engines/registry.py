@@ -16,7 +16,8 @@ import convertd.engines
 from convertd.engines.base import Availability, Capability, Engine, Fidelity
 from convertd.errors import EngineMissing, Unavailable, UnsupportedFormat
 from convertd.model.formats import FORMATS, Family
-from convertd.model.operations import CONVERT, Options, option_fields, parse_options
+from convertd.model.operations import CONVERT, Options
+from convertd.model.parsing import option_fields, parse_options
 
 ENTRY_POINTS = "convertd.engines"
 _FOLDERS = re.compile(r"(?<![\w.:/-])/(?:[^/\s'\"]+/)*")

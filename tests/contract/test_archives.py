@@ -18,7 +18,8 @@ from convertd.engines.archives.naming import safe_path
 from convertd.engines.base import Call, Limits
 from convertd.errors import FileInvalid, InvalidRequest, LimitExceeded
 from convertd.model.formats import COMPRESSORS, FORMATS, identify
-from convertd.model.operations import ANY, UNPACK, parse_options
+from convertd.model.operations import ANY, UNPACK
+from convertd.model.parsing import parse_options
 from tests.support.archives import (
     COMPRESS,
     FILES,

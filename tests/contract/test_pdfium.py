@@ -15,7 +15,7 @@ from convertd.engines.base import Capability, Limits
 from convertd.engines.pdfium import ENGINE
 from convertd.errors import FileInvalid, InvalidRequest, LimitExceeded
 from convertd.model.formats import identify
-from convertd.model.operations import parse_options
+from convertd.model.parsing import parse_options
 from tests.support.engines import capability, run
 from tests.support.pictures import BLUE, GREEN, RED, YELLOW, close, looks_like
 

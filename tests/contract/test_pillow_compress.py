@@ -11,7 +11,8 @@ from convertd.engines.base import Product
 from convertd.engines.pillow import ENGINE
 from convertd.engines.pillow.stripping import without_metadata
 from convertd.errors import InvalidRequest, LimitExceeded
-from convertd.model.operations import PictureCompress, parse_options
+from convertd.model.operations import PictureCompress
+from convertd.model.parsing import parse_options
 from tests.support.engines import run
 from tests.support.pictures import BLUE, CODECS, GREEN, RED, YELLOW, frames, looks_like, quadrants, save
 

@@ -13,7 +13,7 @@ from convertd.engines.pillow import ENGINE
 from convertd.engines.pillow.targets import SOURCES
 from convertd.errors import InvalidRequest, LimitExceeded
 from convertd.model.formats import identify
-from convertd.model.operations import parse_options
+from convertd.model.parsing import parse_options
 from tests.support.engines import capability, run
 from tests.support.pictures import (
     BLUE,

@@ -9,7 +9,7 @@ from PIL import Image, ImageChops
 
 from convertd.engines.pillow import ENGINE
 from convertd.errors import InvalidRequest, LimitExceeded
-from convertd.model.operations import parse_options
+from convertd.model.parsing import parse_options
 from tests.support.engines import capability, run
 from tests.support.pictures import BLUE, GREEN, RED, YELLOW, close, frames, looks_like, quadrants, save
 

@@ -16,7 +16,7 @@ from convertd.engines.base import Product
 from convertd.engines.pyav import ENGINE
 from convertd.engines.pyav.sound_options import SMALL_SOUND, SOUND
 from convertd.errors import FileInvalid, InvalidRequest, LimitExceeded
-from convertd.model.operations import parse_options
+from convertd.model.parsing import parse_options
 from tests.contract.test_pyav import probed, streams
 from tests.support import clips
 from tests.support.engines import run

@@ -23,7 +23,8 @@ from convertd.engines.soffice import ENGINE, installation, work
 from convertd.engines.soffice.options import OfficePdf
 from convertd.engines.soffice.source import prepare
 from convertd.errors import EngineMissing, FileInvalid, InvalidRequest, LimitExceeded, Timeout
-from convertd.model.operations import CONVERT, parse_options
+from convertd.model.operations import CONVERT
+from convertd.model.parsing import parse_options
 from convertd.sandbox import processes
 from convertd.sandbox.runner import Budget, Sandbox, Work
 from tests.support import office

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convertd.engines.base import Call, Capability, Engine, Limits, Product
-from convertd.model.operations import parse_options
+from convertd.model.parsing import parse_options
 
 
 def capability(engine: Engine, operation: str, source: str, target: str) -> Capability:

@@ -22,9 +22,8 @@ from convertd.model.operations import (
     Trim,
     VideoCompress,
     VideoConvert,
-    option_fields,
-    parse_options,
 )
+from convertd.model.parsing import option_fields, parse_options
 
 ALL = (
     AnimationConvert,
