@@ -110,5 +110,7 @@ def _describe(schema: Mapping[str, Any]) -> str:
         kind += f" from {low} to {high}"
     elif low is not None:
         kind += f" of at least {low}"
+    if "maxLength" in schema:
+        kind += f" of at most {schema['maxLength']} characters"
     description = str(schema.get("description", "")).rstrip(".")
     return f"{kind} ({description})" if description else kind
