@@ -118,13 +118,23 @@ class JobService:
             raise _gone()
         return found
 
-    async def cancel(self, account: str, job_id: str) -> Job:
-        """Cancel a queued or running job; raises :class:`Conflict` when it has ended."""
+    async def cancel(self, account: str, job_id: str, *, only_queued: bool = False) -> Job:
+        """Cancel a queued or running job; raises :class:`Conflict` when it has ended.
+
+        With ``only_queued`` it is a conflict, too, when the job runs.
+        """
         job = await self.get(account, job_id)
-        rule = partial(rules.cancelled, now=self._ledger.clock(), retention=self._ledger.policy.retention)
+        rule = partial(
+            rules.cancelled,
+            now=self._ledger.clock(),
+            retention=self._ledger.policy.retention,
+            only_queued=only_queued,
+        )
         changed = await self._ledger.change(job_id, rule)
         if changed is None:
             job = await self.get(account, job_id)
+            if not job.state.terminal:
+                raise Conflict(f"The job is {job.state.value}; only a queued one can be cancelled.")
             raise Conflict(
                 f"The job has ended as {job.state.value}; only queued and running ones can be cancelled."
             )

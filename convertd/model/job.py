@@ -338,9 +338,9 @@ def _stopped(tasks: Iterable[Task], state: State, failure: Failure | None) -> tu
     return tuple(task if task.state.terminal else replace(task, state=state, error=failure) for task in tasks)
 
 
-def cancelled(job: Job, *, now: float, retention: Retention) -> Job | None:
-    """The owner cancels it, queued or running; the worker loses its hold at once."""
-    if job.state.terminal:
+def cancelled(job: Job, *, now: float, retention: Retention, only_queued: bool = False) -> Job | None:
+    """The owner cancels it, queued or (unless ``only_queued``) running; the worker loses its hold at once."""
+    if job.state.terminal or (only_queued and job.state is not State.QUEUED):
         return None
     stopped = replace(job, tasks=_stopped(job.tasks, State.CANCELLED, None))
     return _ended(stopped, now, retention, State.CANCELLED)

@@ -222,6 +222,15 @@ async def test_a_queued_job_is_cancelled_at_once(house: House) -> None:
         await house.service.cancel("local", job.id)
 
 
+async def test_a_running_job_is_not_cancelled_where_only_queued_ones_may_be(house: House) -> None:
+    job = await house.claimed()
+    with pytest.raises(Conflict, match="running"):
+        await house.service.cancel("local", job.id, only_queued=True)
+    assert (await house.current(job)).state is State.RUNNING
+    waiting = await house.submit()
+    assert (await house.service.cancel("local", waiting.id, only_queued=True)).state is State.CANCELLED
+
+
 async def test_cancelling_takes_a_running_job_from_its_worker(house: House) -> None:
     job = await house.claimed()
     with house.leases.watch(job.id) as hints:

@@ -118,8 +118,10 @@ class ChangeThisFileDialect:
             fields = await self._read(request, desk)
             wanted = requests.read_fields(fields)
             if len(desk.files) != 1:
+                empty = "" if requests.is_form(request) else "The body is empty. "
                 raise InvalidRequest(
-                    "Send one file: as the form's part 'file', or as the body.", field=requests.FILE_PART
+                    f"{empty}Send one file: as the form's part 'file', or as the body.",
+                    field=requests.FILE_PART,
                 )
             if wanted.filename:
                 desk.rename(desk.files[0], wanted.filename)

@@ -103,7 +103,8 @@ def _size(job: Job) -> int:
 def error_view(job: Job) -> dict[str, str] | None:
     """Why the job failed; ``None`` unless it has."""
     if job.state is State.CANCELLED:
-        return {"code": failure_code("conflict"), "message": "The job was cancelled."}
+        # Of the service's three codes the one that blames neither the file nor the time.
+        return {"code": "engine_error", "message": "The job was cancelled."}
     if job.error is None:
         return None
     return {"code": failure_code(job.error.code), "message": job.error.message}

@@ -30,6 +30,10 @@ async def read_pairs(request: web.Request, desk: Desk, *, files: Sequence[str]) 
     if request.content_type == "application/x-www-form-urlencoded":
         body = await desk.text(limit=JSON_BYTES)
         return parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
+    if not request.content_type.startswith("multipart/"):
+        raise InvalidRequest(
+            f"Send a form (multipart/form-data) with the files as its part '{files[0]}'.", field=files[0]
+        )
     return await desk.form(files=files)
 
 

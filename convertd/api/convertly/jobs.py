@@ -79,9 +79,11 @@ class JobHandlers:
     async def cancel(self, request: web.Request) -> web.Response:
         """DELETE /api/jobs/{id}, which the service allows only while nothing has begun."""
         job = await self._job(request)
-        if job.state is not State.QUEUED:
-            raise Conflict(f"The job is {views.STATUS[job.state]}; only a pending job can be cancelled.")
-        job = await self._jobs.cancel(request[ACCOUNT], job.id)
+        try:
+            job = await self._jobs.cancel(request[ACCOUNT], job.id, only_queued=True)
+        except Conflict:
+            status = views.STATUS[(await self._job(request)).state]
+            raise Conflict(f"The job is {status}; only a pending job can be cancelled.") from None
         return json_response(self._view(request, job))
 
     async def _job(self, request: web.Request) -> Job:

@@ -40,6 +40,13 @@ USAGE = members(
 )
 
 
+async def test_an_empty_body_is_told_so(client: Client) -> None:
+    for path in ("/v1/jobs", "/v1/convert"):
+        reply = await client.raw(path, b"", target="webp")
+        assert refused(reply, 400, "bad_request") == {"field": "file"}
+        assert "The body is empty." in reply.json["error"]["message"]
+
+
 class TestIdempotency:
     async def test_jobs(self, client: Client) -> None:
         headers = {"Idempotency-Key": "aZ09._-:+/"}

@@ -258,6 +258,17 @@ async def test_an_offset_is_taken_whole_or_refused(convertly: Convertly) -> None
     assert page["pagination"]["offset"] == 10**9
 
 
+async def test_a_request_that_brings_nothing_is_told_what_to_bring(convertly: Convertly) -> None:
+    for path in ("/api/jobs", "/api/convert", "/api/media/thumbnail"):
+        assert "'files'" in error(await convertly.http.post(path), 400)
+        assert "'files'" in error(await convertly.http.post(path, content=PNG[1]), 400)
+
+
+async def test_a_text_that_is_too_long_is_told_how_long_it_may_be(convertly: Convertly) -> None:
+    reply = await convertly.post("/api/media/watermark", PNG, text="x" * 201)
+    assert "at most 200 characters" in error(reply, 400)
+
+
 async def test_errors_speak_the_words_of_the_service(convertly: Convertly) -> None:
     misnamed = error(await convertly.post("/api/jobs", ("a.png", MP4[1]), format="webp"), 415)
     assert misnamed.endswith("rename it.")
