@@ -80,28 +80,41 @@ class Reception:
 
         Raises what it failed with. With the job cancelled, it raises :class:`~convertd.errors.Unavailable`
         when no worker has begun it within so many seconds, and :class:`~convertd.errors.Timeout` when it has
-        not ended within so many more.
+        not ended within so many more. A repetition of such a request has the job run again.
         """
-        if job.state is State.QUEUED:
-            job = await self.jobs.wait_change(job, within)
-        begun = job.state is not State.QUEUED
-        if begun:
-            job = await self.jobs.wait_terminal(job, within)
+        if job.state is State.CANCELLED:
+            job = await self._again(job)
+        if job.started_at is None:
+            job = await self._begun(await self.jobs.wait_change(job, within), within)
+        job = await self.jobs.wait_terminal(job, within)
         if not job.state.terminal:
             with contextlib.suppress(Conflict):  # it has ended just now
                 await self.jobs.cancel(job.account, job.id)
-            if begun:
-                raise Timeout(f"The conversion took longer than {within:g} seconds; submit it as a job.")
-            raise Unavailable(
-                f"The server is busy: the conversion had not begun within {within:g} seconds; "
-                "try again later, or submit it as a job.",
-                retry_after=_BUSY_SECONDS,
-            )
+            raise Timeout(f"The conversion took longer than {within:g} seconds; submit it as a job.")
         if job.error is not None:
             raise from_code(job.error.code, job.error.message)
         if job.state is State.CANCELLED:
             raise Conflict("The job was cancelled before it had a result.")
         return job
+
+    async def _again(self, job: Job) -> Job:
+        with contextlib.suppress(Conflict):  # another repetition was quicker
+            return await self.jobs.retry(job.account, job.id)
+        return await self.jobs.get(job.account, job.id)
+
+    async def _begun(self, job: Job, within: float) -> Job:
+        """``job``, unless it still waits for a worker: then nobody waits for it any more."""
+        if job.started_at is not None or job.state.terminal:
+            return job
+        try:
+            await self.jobs.cancel(job.account, job.id, only_queued=True)
+        except Conflict:  # it has begun just now
+            return job
+        raise Unavailable(
+            f"The server is busy: the conversion had not begun within {within:g} seconds; "
+            "try again later, or submit it as a job.",
+            retry_after=_BUSY_SECONDS,
+        )
 
 
 class Desk:

@@ -9,6 +9,7 @@ from convertd.errors import ConvertdError
 from convertd.jobs.hints import WorkDispatcher
 from convertd.jobs.leases import Leases
 from convertd.jobs.ledger import Clock
+from convertd.model.job import State
 from convertd.worker.executor import Executor
 
 log = logging.getLogger(__name__)
@@ -99,8 +100,8 @@ class WorkerPool:
             if late is not None:
                 await self._leases.drain(late)
             raise
-        if job is None:
-            return False
+        if job is None or job.state is not State.RUNNING:
+            return False  # nothing was left to run of it, and the claim has ended it
         task = asyncio.create_task(self._executor.run(job, self._freed), name=f"job {job.id}")
         self._running.add(task)
         task.add_done_callback(self._ended)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from pathlib import Path
@@ -292,3 +293,18 @@ async def test_facts(client: Client) -> None:
     assert all(isinstance(value, int) for value in usage.values())
     assert usage["totalJobs"] >= 1
     assert usage["totalInputBytes"] >= len(PNG)
+
+
+async def test_a_repetition_of_what_was_given_up_is_served(start: Start, session: ClientSession) -> None:
+    client = Client(Api(session, start(WORKERS="1").url, {"Idempotency-Key": "one"}))
+    plain = Api(session, client.api.url)
+    busy = await plain.progressing((await plain.linger(3600))["id"])
+    first = asyncio.create_task(client.send("/api/media/optimize", PNG, "a.png", "image/png"))
+    waiting: list[dict[str, Any]] = []
+    while not waiting:
+        waiting = (await plain.get("/jobs?status=queued")).json["jobs"]
+    for job in (*waiting, busy):
+        assert (await plain.request("DELETE", f"/jobs/{job['id']}")).status == 200
+    refused(await first, 409, "not-ready")
+    reply = await client.send("/api/media/optimize", PNG, "a.png", "image/png")
+    assert (reply.status, reply.headers["Content-Type"]) == (200, "image/webp")

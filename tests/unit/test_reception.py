@@ -32,7 +32,7 @@ async def test_a_success_is_given_back() -> None:
 
 
 async def test_what_takes_too_long_is_cancelled() -> None:
-    job = make_job(state=State.RUNNING)
+    job = make_job(state=State.RUNNING, started_at=1.0)
     room, service = reception(job)
     with pytest.raises(Timeout, match="60 seconds"):
         await room.succeeded(job, within=60.0)
@@ -49,16 +49,44 @@ async def test_what_nobody_has_begun_is_no_conversion_that_took_long() -> None:
         await room.succeeded(job, within=60.0)
     assert raised.value.retry_after is not None
     service.wait_terminal.assert_not_awaited()
-    service.cancel.assert_awaited_once_with(job.account, job.id)
+    service.cancel.assert_awaited_once_with(job.account, job.id, only_queued=True)
 
 
 async def test_the_time_of_a_conversion_counts_from_its_beginning() -> None:
     queued, ended = make_job(state=State.QUEUED), make_job(state=State.SUCCEEDED)
     room, service = reception(ended)
-    service.wait_change.return_value = running = make_job(state=State.RUNNING)
+    service.wait_change.return_value = running = make_job(state=State.RUNNING, started_at=1.0)
     assert await room.succeeded(queued, within=60.0) is ended
     service.wait_change.assert_awaited_once_with(queued, 60.0)
     service.wait_terminal.assert_awaited_once_with(running, 60.0)
+
+
+async def test_what_begins_as_the_time_is_over_goes_on() -> None:
+    job, ended = make_job(state=State.QUEUED), make_job(state=State.SUCCEEDED)
+    room, service = reception(job)
+    service.cancel.side_effect = Conflict("It has begun just now.")
+    service.wait_terminal.return_value = ended
+    assert await room.succeeded(job, within=60.0) is ended
+
+
+async def test_what_waits_for_another_attempt_has_begun() -> None:
+    job = make_job(state=State.QUEUED, started_at=1.0, attempt=1)
+    room, service = reception(job)
+    with pytest.raises(Timeout):
+        await room.succeeded(job, within=60.0)
+    service.wait_change.assert_not_awaited()
+
+
+async def test_a_repetition_of_what_was_given_up_runs_it_again() -> None:
+    given_up, again = make_job(state=State.CANCELLED), make_job(state=State.QUEUED, started_at=1.0)
+    room, service = reception(make_job(state=State.SUCCEEDED))
+    service.retry = AsyncMock(return_value=again)
+    assert (await room.succeeded(given_up, within=60.0)).state is State.SUCCEEDED
+    service.retry.assert_awaited_once_with(given_up.account, given_up.id)
+    service.wait_terminal.assert_awaited_once_with(again, 60.0)
+    service.retry.side_effect = Conflict("Another was quicker.")
+    service.get = AsyncMock(return_value=again)
+    assert (await room.succeeded(given_up, within=60.0)).state is State.SUCCEEDED
 
 
 async def test_a_failure_is_raised_as_what_it_is() -> None:
@@ -66,5 +94,8 @@ async def test_a_failure_is_raised_as_what_it_is() -> None:
         await waited(make_job(state=State.FAILED, error=Failure("file_invalid", "The file is cut off.")))
     with pytest.raises(EngineError):
         await waited(make_job(state=State.FAILED, error=Failure("engine_error", "It failed.")))
+    cancelled = make_job(state=State.CANCELLED)
+    room, service = reception(cancelled)
+    service.wait_change.return_value = cancelled
     with pytest.raises(Conflict):
-        await waited(make_job(state=State.CANCELLED))
+        await room.succeeded(make_job(state=State.QUEUED), within=60.0)
