@@ -38,6 +38,11 @@ def archive_key(job_id: str) -> str:
     return _ARCHIVE + job_id
 
 
+def archive_name(job_id: str) -> str:
+    """The file name of that ZIP."""
+    return f"{job_id}.zip"
+
+
 def result_key(job: Job) -> str:
     """What stands for the result of a job that has succeeded: its output, or all of them as one ZIP."""
     return job.outputs[0].key if len(job.outputs) == 1 else archive_key(job.id)
@@ -96,7 +101,7 @@ class Services:
     ) -> web.StreamResponse:
         """All outputs of a job as one ZIP; ``account`` ``None`` where a signed link stands for it."""
         outputs = await self.jobs.outputs(job_id, account=account)
-        return await send_archive(request, blobs=self.blobs, outputs=outputs, filename=f"{job_id}.zip")
+        return await send_archive(request, blobs=self.blobs, outputs=outputs, filename=archive_name(job_id))
 
     async def callback(self, request: web.Request, url: str, secret: str | None, *, field: str) -> Callback:
         """A callback to register with a job, its address checked; ``secret`` ``None``: the account's own.

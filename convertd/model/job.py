@@ -132,6 +132,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return sum(task.progress for task in self.tasks) / len(self.tasks)
 
     @property
+    def changed_at(self) -> float:
+        """When it last changed its state, as hosted services tell it."""
+        return self.finished_at or self.started_at or self.created_at
+
+    @property
     def next_expiry(self) -> float | None:
         """When the next of its files is due for deletion."""
         inputs = self.inputs_expire_at if any(not blob.gone for blob in self.inputs) else None

@@ -139,13 +139,23 @@ async def send_archive(
     return _Archive(blobs, outputs, filename)
 
 
+def entries_of(outputs: Sequence[Artifact]) -> list[Entry]:
+    """Where each output of a job lies in their archive."""
+    return entries([(output.name, output.bytes) for output in outputs])
+
+
+def size_of(outputs: Sequence[Artifact]) -> int:
+    """Bytes of the archive of a job's outputs, known before it is made."""
+    return length(entries_of(outputs))
+
+
 class _Archive(web.StreamResponse):
     """Sends the files when it is prepared, so that middlewares may still add headers before."""
 
     def __init__(self, blobs: BlobStore, outputs: Sequence[Artifact], filename: str) -> None:
         self._blobs = blobs
         self._keys = [output.key for output in outputs]
-        self._entries = entries([(output.name, output.bytes) for output in outputs])
+        self._entries = entries_of(outputs)
         headers = {
             hdrs.CONTENT_TYPE: "application/zip",
             hdrs.CONTENT_LENGTH: str(length(self._entries)),

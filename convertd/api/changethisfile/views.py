@@ -72,7 +72,7 @@ def job_view(job: Job, *, url: str | None) -> dict[str, Any]:
         "source_format": job.tasks[0].source,
         "target_format": job.tasks[0].target,
         "created_at": timestamp(job.created_at),
-        "updated_at": timestamp(job.finished_at or job.started_at or job.created_at),
+        "updated_at": timestamp(job.changed_at),
         "download_url": url,
         "result": result_view(job, url=url),
         "error": error_view(job),
@@ -96,8 +96,7 @@ def result_view(job: Job, *, url: str | None) -> dict[str, Any] | None:
 
 def _size(job: Job) -> int:
     """Bytes of the one output, or of the ZIP of several."""
-    sizes = [(output.name, output.bytes) for output in job.outputs]
-    return sizes[0][1] if len(sizes) == 1 else archives.length(archives.entries(sizes))
+    return job.outputs[0].bytes if len(job.outputs) == 1 else archives.size_of(job.outputs)
 
 
 def error_view(job: Job) -> dict[str, str] | None:

@@ -6,13 +6,13 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
-from convertd.api.dialect import archive_key
+from convertd.api.dialect import archive_key, archive_name
 from convertd.model.callback import Delivery, DeliveryState
 from convertd.model.formats import FORMATS
 from convertd.model.job import Artifact, Job, State, Task
 from convertd.model.naming import Names
 from convertd.model.operations import WATERMARK
-from convertd.web.archives import entries, length
+from convertd.web.archives import size_of
 from convertd.web.replies import timestamp
 
 Link = Callable[[str], str]
@@ -58,7 +58,7 @@ def job_view(job: Job, link: Link) -> dict[str, Any]:
         "results": results or None,
         "failures": failures(job),
         "createdAt": timestamp(job.created_at),
-        "updatedAt": timestamp(job.finished_at or job.started_at or job.created_at),
+        "updatedAt": timestamp(job.changed_at),
         "completedAt": timestamp(job.finished_at),
     }
     if job.extras.get("archive"):
@@ -125,9 +125,9 @@ def _file_view(job: Job, output: Artifact, link: Link) -> dict[str, Any]:
 
 def _archive_view(job: Job, link: Link) -> dict[str, Any]:
     original = sum(artifact.bytes for artifact in job.inputs)
-    size = length(entries([(output.name, output.bytes) for output in job.outputs]))
+    size = size_of(job.outputs)
     return {
-        "filename": f"{job.id}.zip",
+        "filename": archive_name(job.id),
         "originalSize": original,
         "finalSize": size,
         "savedPercent": round(100 * (original - size) / original, 1),

@@ -63,11 +63,6 @@ def output_name(name: str, target: str) -> str:
     return f"{stem}.{FORMATS[target].extensions[0]}"
 
 
-def updated_at(job: Job) -> float:
-    """When the job last changed its state."""
-    return job.finished_at or job.started_at or job.created_at
-
-
 def status_view(job: Job, *, download_url: str | None) -> dict[str, Any]:
     """The status object."""
     return {
@@ -77,7 +72,7 @@ def status_view(job: Job, *, download_url: str | None) -> dict[str, Any]:
         "filename": job.extras["filename"],
         "inputBytes": job.inputs[0].bytes,
         "createdAt": milliseconds(job.created_at),
-        "updatedAt": milliseconds(updated_at(job)),
+        "updatedAt": milliseconds(job.changed_at),
         "completedAt": milliseconds(job.finished_at),
         "downloadUrl": download_url,
     } | _outcome(job)

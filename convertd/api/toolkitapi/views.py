@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from convertd.api.dialect import archive_name
 from convertd.model.formats import FORMATS
 from convertd.model.job import Artifact, Job, State
-from convertd.web.archives import entries, length
+from convertd.web.archives import size_of
 from convertd.web.problems import Problem
 
 STATUS: Final = {
@@ -92,7 +93,7 @@ def job_view(job: Job, *, file_url: str | None) -> dict[str, Any]:
         "file_type": media_type,
         "file_size_bytes": size,
         "created_at": _time(job.created_at),
-        "updated_at": _time(job.finished_at or job.started_at or job.created_at),
+        "updated_at": _time(job.changed_at),
         "file_url": file_url,
         "error": _error(job),
     }
@@ -105,8 +106,8 @@ def _result(job: Job) -> tuple[str | None, str | None, int | None]:
     if len(job.outputs) == 1:
         [output] = job.outputs
         return output.name, FORMATS[output.format].media_type, output.bytes
-    size = length(entries([(output.name, output.bytes) for output in job.outputs]))
-    return f"{job.id}.zip", FORMATS["zip"].media_type, size
+    size = size_of(job.outputs)
+    return archive_name(job.id), FORMATS["zip"].media_type, size
 
 
 def _error(job: Job) -> str | None:
