@@ -85,7 +85,7 @@ class Server:
         self._rates = rates
         self._render_error = render_error
         self._draining = False
-        self.app = web.Application(middlewares=[self._errors])
+        self.app = web.Application(middlewares=[self._farewell, self._errors])
         self.app.on_response_prepare.append(_name_server)
         self._add(routes)
         self._runner: web.AppRunner | None = None
@@ -128,7 +128,10 @@ class Server:
         return int(self._listener.sockets[0].getsockname()[1])
 
     def drain(self) -> None:
-        """From now on refuse new work with 503, while polls and downloads go on."""
+        """From now on refuse new work with 503, while polls and downloads go on.
+
+        Each answer ends its connection: a request that is sent into one that waits might be lost at the stop.
+        """
         self._draining = True
 
     async def stop(self) -> None:
@@ -160,6 +163,13 @@ class Server:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # or aiohttp takes it for a part of the answer
         return None
+
+    @web.middleware
+    async def _farewell(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        if self._draining:
+            response.force_close()
+        return response
 
     @web.middleware
     async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
