@@ -182,8 +182,6 @@ async def _furnish(stack: contextlib.AsyncExitStack, config: Config, data_dir: P
     await upkeep.rescue(all_running=True)
 
     gate = Gate(OutboundPolicy(allow=config.outbound.allow, fetch_seconds=config.outbound.fetch_time))
-    await gate.start()
-    stack.push_async_callback(gate.close)
 
     leases = Leases(ledger, jitter=random.random)
     executor = Executor(

@@ -109,7 +109,7 @@ class Services:
         Raises :class:`~convertd.errors.InvalidRequest` and :class:`~convertd.errors.FetchRefused` that name
         ``field``.
         """
-        await self.gate.resolve_check(url, field=field)
+        await self.gate.resolve_check(url, account=request[ACCOUNT], field=field)
         return Callback(url=url, secret=secret, origin=self.origin(request))
 
     def rate_headers(self, request: web.BaseRequest) -> dict[str, str]:

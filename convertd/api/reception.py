@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from convertd.api.unpacking import Unpacker
-from convertd.errors import Conflict, FetchFailed, FileInvalid, Timeout, Unavailable, from_code
+from convertd.errors import (
+    Conflict,
+    FetchFailed,
+    FileInvalid,
+    InvalidRequest,
+    LimitExceeded,
+    Timeout,
+    Unavailable,
+    from_code,
+)
 from convertd.jobs.service import JobService
 from convertd.jobs.submission import Submission, TaskRequest
 from convertd.model.formats import identify
@@ -51,6 +61,8 @@ class Reception:
     intake: Intake
     gate: Gate
     unpacker: Unpacker
+    _waiting: Counter[str] = field(default_factory=Counter, init=False)
+    """How many requests wait for the result of each job: a repetition may wait beside the first."""
 
     @contextlib.asynccontextmanager
     async def desk(self, request: web.Request, *, dialect: str, key: str | None) -> AsyncIterator[Desk]:
@@ -78,10 +90,30 @@ class Reception:
     async def succeeded(self, job: Job, *, within: float) -> Job:
         """The job once it has succeeded, for those who wait for the result in one request.
 
-        Raises what it failed with. With the job cancelled, it raises :class:`~convertd.errors.Unavailable`
-        when no worker has begun it within so many seconds, and :class:`~convertd.errors.Timeout` when it has
-        not ended within so many more. A repetition of such a request has the job run again.
+        Raises what it failed with, :class:`~convertd.errors.Unavailable` when no worker has begun it within
+        so many seconds, and :class:`~convertd.errors.Timeout` when it has not ended within so many more.
+        The last that gives up so cancels the job; a repetition of such a request has it run again.
         """
+        with self._waits(job):
+            job = await self._awaited(job, within)
+        if job.error is not None:
+            raise from_code(job.error.code, job.error.message)
+        if job.state is State.CANCELLED:
+            raise Conflict("The job was cancelled before it had a result.")
+        return job
+
+    @contextlib.contextmanager
+    def _waits(self, job: Job) -> Iterator[None]:
+        self._waiting[job.id] += 1
+        try:
+            yield
+        finally:
+            self._waiting[job.id] -= 1
+            if not self._waiting[job.id]:
+                del self._waiting[job.id]
+
+    async def _awaited(self, job: Job, within: float) -> Job:
+        """The job once it has ended."""
         if job.state is State.CANCELLED:
             job = await self._again(job)
         if job.started_at is None:
@@ -89,13 +121,14 @@ class Reception:
         job = await self.jobs.wait_terminal(job, within)
         if not job.state.terminal:
             with contextlib.suppress(Conflict):  # it has ended just now
-                await self.jobs.cancel(job.account, job.id)
+                await self._give_up(job)
             raise Timeout(f"The conversion took longer than {within:g} seconds; submit it as a job.")
-        if job.error is not None:
-            raise from_code(job.error.code, job.error.message)
-        if job.state is State.CANCELLED:
-            raise Conflict("The job was cancelled before it had a result.")
         return job
+
+    async def _give_up(self, job: Job, *, only_queued: bool = False) -> None:
+        """Cancel what nobody else waits for; raises :class:`Conflict` where it is too late for that."""
+        if self._waiting[job.id] == 1:
+            await self.jobs.cancel(job.account, job.id, only_queued=only_queued)
 
     async def _again(self, job: Job) -> Job:
         with contextlib.suppress(Conflict):  # another repetition was quicker
@@ -107,7 +140,7 @@ class Reception:
         if job.started_at is not None or job.state.terminal:
             return job
         try:
-            await self.jobs.cancel(job.account, job.id, only_queued=True)
+            await self._give_up(job, only_queued=True)
         except Conflict:  # it has begun just now
             return job
         raise Unavailable(
@@ -138,7 +171,6 @@ class Desk:
         self._received = received
         self._stack = stack
         self._digest = ""
-        self._fetched_by: float | None = None
 
     @property
     def files(self) -> Sequence[Upload]:
@@ -179,21 +211,22 @@ class Desk:
             return None
         return await self._reception.jobs.get(self._request[ACCOUNT], job_id)
 
-    async def fetch(self, url: str, *, field: str) -> None:
-        """Store what is at an address.
+    async def fetch(self, urls: Sequence[str], *, field: str) -> None:
+        """Store what is at each address, one after the other.
 
-        All files of a request together may take as long as its body. Raises
+        All of them together may take as long as the request's body. Raises
         :class:`~convertd.errors.FetchRefused`, :class:`~convertd.errors.FetchFailed` and what an upload
         raises.
         """
-        reception = self._reception
-        limits = reception.intake.limits
-        if self._request.transport is None or self._request.transport.is_closing():
-            raise ConnectionResetError("the client has gone")
+        limits = self._reception.intake.limits
+        if len(self.files) + len(urls) > limits.files:
+            raise InvalidRequest(
+                f"More than {limits.files} files in one request (limits.files).", field=field
+            )
         try:
-            async with asyncio.timeout_at(self._fetch_deadline()) as together:
-                async with reception.gate.fetch(url, field=field, max_bytes=limits.file) as fetched:
-                    await reception.intake.fetched(self._received, fetched, part=field)
+            async with asyncio.timeout(limits.seconds) as together:
+                for url in urls:
+                    await self._fetch(url, field)
         except TimeoutError as error:
             if not together.expired():
                 raise
@@ -202,11 +235,13 @@ class Desk:
                 field=field,
             ) from error
 
-    def _fetch_deadline(self) -> float:
-        """By the loop's clock: counted from the first fetch."""
-        if self._fetched_by is None:
-            self._fetched_by = asyncio.get_running_loop().time() + self._reception.intake.limits.seconds
-        return self._fetched_by
+    async def _fetch(self, url: str, field: str) -> None:
+        if self._request.transport is None or self._request.transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        reception, account = self._reception, self._request[ACCOUNT]
+        most = reception.intake.limits.file
+        async with reception.gate.fetch(url, account=account, field=field, max_bytes=most) as fetched:
+            await reception.intake.fetched(self._received, fetched, part=field)
 
     def rename(self, upload: Upload, name: str) -> None:
         """Give a file another name than it came with."""
@@ -230,14 +265,13 @@ class Desk:
         received, limits = self._received, self._reception.intake.limits
         origins = list(range(len(received.files)))
         for archive in [upload for upload in self.files if _is_zip(upload) and upload not in whole]:
-            members = await self._reception.unpacker.members(
-                archive,
-                job_id=received.job_id,
-                room=limits.files - len(received.files) + 1,
-                most_bytes=limits.request - received.size + archive.size,
-            )
-            if not members:
-                raise FileInvalid(f"'{archive.name}' holds no files.", field=archive.part or None)
+            with _named(archive):
+                members = await self._reception.unpacker.members(
+                    archive,
+                    job_id=received.job_id,
+                    room=limits.files - len(received.files) + 1,
+                    most_bytes=limits.request - received.size + archive.size,
+                )
             place = received.files.index(archive)
             received.files[place:place] = members
             origins[place : place + 1] = [origins[place]] * len(members)
@@ -270,6 +304,16 @@ class Desk:
         )
         with self._received.handed_over():
             return await self._reception.jobs.submit(submission, self._hold.record(self._digest))
+
+
+@contextlib.contextmanager
+def _named(archive: Upload) -> Iterator[None]:
+    """Has a fault of the file say which of a request's archives it is about."""
+    try:
+        yield
+    except (FileInvalid, LimitExceeded) as error:
+        message = f"'{archive.name}': {error.message}"
+        raise type(error)(message, field=archive.part or None, detail=error.detail) from error
 
 
 def _is_zip(upload: Upload) -> bool:

@@ -35,7 +35,15 @@ Secrets = Callable[[Delivery, float], Awaitable[Sequence[str]]]
 class Poster(Protocol):
     """The way out: :class:`convertd.net.outbound.Gate`."""
 
-    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout: float) -> Answer:  # noqa: ASYNC109 - for the whole exchange
+    async def post(
+        self,
+        url: str,
+        *,
+        account: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout: float,  # noqa: ASYNC109 - for the whole exchange
+    ) -> Answer:
         """The answer, whatever its status; redirects are not followed.
 
         Raises :class:`~convertd.errors.ConvertdError` for a forbidden address or where none came in time.
@@ -146,7 +154,7 @@ class Dispatcher:
             stretch=1 + form.spread * (2 * self._jitter() - 1) if form is not None else 1.0,
             retry_after=min(max(retry_after, 0.0), MOST_RETRY_AFTER),
         )
-        changed = await self._record(delivery.id, lambda current: rule(current))
+        changed = await self._record(delivery.id, rule)
         if changed is not None:
             _tell(changed, attempt)
 
@@ -159,7 +167,11 @@ class Dispatcher:
                 raise LookupError(f"no form of callback for jobs of {delivery.dialect}")
             message = form.message(delivery, await self._secrets(delivery, began), began)
             answer = await self._gate.post(
-                delivery.callback.url, headers=message.headers, body=message.body, timeout=self._timeout
+                delivery.callback.url,
+                account=delivery.account,
+                headers=message.headers,
+                body=message.body,
+                timeout=self._timeout,
             )
         except ConvertdError as refusal:
             log.info("delivery %s: %s (%s)", delivery.id, refusal.message, refusal.detail)

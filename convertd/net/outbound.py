@@ -25,7 +25,7 @@ from multidict import CIMultiDict
 from convertd import __version__
 from convertd.errors import ConvertdError, FetchFailed, FetchRefused, InvalidRequest, TooLarge
 from convertd.net.answers import beginning, file_name, retry_after
-from convertd.net.resolver import SystemResolver
+from convertd.net.resolver import Lookups
 from convertd.net.rules import AddressPolicy
 from convertd.net.targets import Target, parse_target
 
@@ -101,12 +101,19 @@ class Fetched:
 class _Request:
     """One request's target, the sockets that it opens, and its errors in words."""
 
-    def __init__(self, policy: AddressPolicy, target: Target, field: str | None) -> None:
+    def __init__(
+        self, policy: AddressPolicy, target: Target, field: str | None, names: AbstractResolver
+    ) -> None:
         self._policy = policy
         self.target = target
         self.field = field
+        self.names = names
         self._refused: list[str] = []
         self._opened = False
+
+    def towards(self, target: Target) -> _Request:
+        """The request that follows a redirect to ``target``."""
+        return _Request(self._policy, target, self.field, self.names)
 
     def open_socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         """The connector's socket factory. An OSError makes it go on to the name's next address."""
@@ -130,7 +137,10 @@ class _Request:
 
 
 class Gate:
-    """Fetches and posts. Many may use it at once."""
+    """Fetches and posts. Many may use it at once.
+
+    An ``account`` is who wants it: names are looked up for each apart.
+    """
 
     def __init__(
         self,
@@ -139,38 +149,30 @@ class Gate:
         resolver: AbstractResolver | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """``resolver`` stays the caller's to close. Raises ValueError for a wrong ``policy.allow``."""
+        """``resolver`` is for tests, and stays the caller's to close. Raises ValueError for a wrong
+        ``policy.allow``."""
         self._limits = policy
         self._policy = AddressPolicy(policy.allow)
-        self._given_resolver = resolver
         self._resolver = resolver
+        self._lookups = Lookups()
         self._now = now
 
-    async def start(self) -> None:
-        """To be called before all other than :meth:`check_url`."""
-        self._resolver = self._given_resolver or SystemResolver()
+    def target(self, url: str, *, field: str | None) -> Target:
+        """Where the URL leads; what can be seen without the network is refused: ``InvalidRequest`` or
+        ``FetchRefused``."""
+        return self._judged(parse_target(url, field=field), field)
 
-    async def close(self) -> None:
-        """Nothing may be asked for afterwards."""
-        if self._resolver is not None and self._given_resolver is None:
-            await self._resolver.close()
-        self._resolver = None
-
-    def check_url(self, url: str, *, field: str) -> None:
-        """Refuse what can be seen without the network: ``InvalidRequest`` or ``FetchRefused``."""
-        self._target(url, field)
-
-    async def resolve_check(self, url: str, *, field: str) -> None:
-        """:meth:`check_url`, and ``FetchRefused`` too if the name leads to forbidden addresses only.
+    async def resolve_check(self, url: str, *, account: str, field: str) -> None:
+        """:meth:`target`, and ``FetchRefused`` too if the name leads to forbidden addresses only.
 
         A name that cannot be found now is no error: it may be by the time it is needed.
         """
-        target = self._target(url, field)
+        target = self.target(url, field=field)
         if target.address is not None:
             return
         try:
             async with asyncio.timeout(self._limits.connect_seconds):
-                found = await self._names.resolve(target.host, target.port, socket.AF_UNSPEC)
+                found = await self._names(account).resolve(target.host, target.port, socket.AF_UNSPEC)
         except (OSError, TimeoutError):
             return
         addresses = [result["host"] for result in found]
@@ -178,7 +180,7 @@ class Gate:
             raise refusal(target, field, addresses=addresses)
 
     @asynccontextmanager
-    async def fetch(self, url: str, *, field: str, max_bytes: int) -> AsyncIterator[Fetched]:
+    async def fetch(self, url: str, *, account: str, field: str, max_bytes: int) -> AsyncIterator[Fetched]:
         """GET a file of at most ``max_bytes``, following redirects, each judged like the first address.
 
         Raises ``InvalidRequest``, ``FetchRefused``, ``FetchFailed`` (any status but 200, and a time cap that
@@ -188,7 +190,8 @@ class Gate:
         """
         try:
             async with asyncio.timeout(self._limits.fetch_seconds) as cap, AsyncExitStack() as stack:
-                request, response = await self._follow(self._target(url, field), field, stack)
+                request = self._request(account, self.target(url, field=field), field)
+                request, response = await self._follow(request, stack)
                 _check_whole(request, response)
                 yield Fetched(request, response, max_bytes=max_bytes)
         except TimeoutError as error:
@@ -199,13 +202,21 @@ class Gate:
                 field=field,
             ) from error
 
-    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout: float) -> Answer:  # noqa: ASYNC109 - the caller's to choose
+    async def post(
+        self,
+        url: str,
+        *,
+        account: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout: float,  # noqa: ASYNC109 - the caller's to choose
+    ) -> Answer:
         """POST ``body``; the answer counts from its status line on, its text is for the record.
 
         Redirects are not followed. Raises ``InvalidRequest`` and ``FetchRefused`` for the address, and
         ``FetchFailed`` when no status came within ``timeout`` seconds.
         """
-        request = _Request(self._policy, self._target(url, None), None)
+        request = self._request(account, self.target(url, field=None), None)
         response: ClientResponse | None = None
         text = bytearray()
         try:
@@ -224,17 +235,14 @@ class Gate:
             retry_after=retry_after(response.headers.get(hdrs.RETRY_AFTER), now=self._now()),
         )
 
-    @property
-    def _names(self) -> AbstractResolver:
-        if self._resolver is None:
-            raise RuntimeError("the gate is not started, or closed")
-        return self._resolver
+    def _names(self, account: str) -> AbstractResolver:
+        return self._resolver or self._lookups.of(account)
+
+    def _request(self, account: str, target: Target, field: str | None) -> _Request:
+        return _Request(self._policy, target, field, self._names(account))
 
     def _admits(self, target: Target, address: str) -> bool:
         return self._policy.admits(address, host=target.host, port=target.port)
-
-    def _target(self, url: str, field: str | None) -> Target:
-        return self._judged(parse_target(url, field=field), field)
 
     def _judged(self, target: Target, field: str | None) -> Target:
         """``target``, unless its host alone says that it is forbidden."""
@@ -247,12 +255,9 @@ class Gate:
             raise refusal(target, field, addresses=addresses)
         return target
 
-    async def _follow(
-        self, target: Target, field: str, stack: AsyncExitStack
-    ) -> tuple[_Request, ClientResponse]:
+    async def _follow(self, request: _Request, stack: AsyncExitStack) -> tuple[_Request, ClientResponse]:
         """The first answer that is no redirect; what was opened is left to ``stack``."""
         for _ in range(_REDIRECTS + 1):
-            request = _Request(self._policy, target, field)
             try:
                 response = await stack.enter_async_context(
                     self._send(request, hdrs.METH_GET, {}, idle=self._limits.idle_seconds)
@@ -263,8 +268,9 @@ class Gate:
             if response.status not in _REDIRECTING or not location:
                 return request, response
             await stack.aclose()
-            target = self._judged(next_target(target, location, field), field)
-        raise FetchFailed(f"The address leads through more than {_REDIRECTS} redirects.", field=field)
+            target = next_target(request.target, location, request.field)
+            request = request.towards(self._judged(target, request.field))
+        raise FetchFailed(f"The address leads through more than {_REDIRECTS} redirects.", field=request.field)
 
     @asynccontextmanager
     async def _send(
@@ -278,7 +284,7 @@ class Gate:
     ) -> AsyncIterator[ClientResponse]:
         """One request over a connection of its own; at most ``idle`` seconds for the next bytes to come."""
         connector = aiohttp.TCPConnector(
-            resolver=self._names,
+            resolver=request.names,
             use_dns_cache=False,
             force_close=True,
             socket_factory=request.open_socket,
@@ -310,7 +316,7 @@ def refusal(target: Target, field: str | None, *, addresses: tuple[str, ...] | l
     )
 
 
-def next_target(target: Target, location: str, field: str) -> Target:
+def next_target(target: Target, location: str, field: str | None) -> Target:
     """Where ``location`` leads from ``target``; ``FetchFailed`` if nowhere, ``FetchRefused`` out of TLS."""
     try:
         following = parse_target(location, field=field, base=target.url)

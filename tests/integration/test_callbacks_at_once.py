@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
+import socket
+import threading
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -39,7 +43,9 @@ class Receivers:
             await self._hold(reader)
         else:
             writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-            self.arrived[f"http://{writer.get_extra_info('sockname')[0]}:{self.port}{path}"] = time.time()
+            host = re.search(rb"\r\nhost: *(\S+)\r\n", head, re.IGNORECASE)
+            assert host is not None
+            self.arrived[f"http://{host[1].decode()}{path}"] = time.time()
             if len(self.arrived) == GOOD:
                 self.all_there.set()
         writer.close()
@@ -97,11 +103,8 @@ class House:
 
 
 @pytest.fixture
-async def gate() -> AsyncIterator[Gate]:
-    gate = Gate(OutboundPolicy(allow=("127.0.0.0/8",)))
-    await gate.start()
-    yield gate
-    await gate.close()
+def gate() -> Gate:
+    return Gate(OutboundPolicy(allow=("127.0.0.0/8",)))
 
 
 @contextlib.asynccontextmanager
@@ -144,3 +147,22 @@ async def test_three_hundred_silent_hosts_of_one_account_and_a_good_one_of_anoth
         await house.owe_pits(*(f"127.0.{2 + number // 100}.{1 + number % 100}/pit" for number in range(300)))
         assert await house.delay("bob", *(f"127.0.1.1/good/{number}" for number in range(GOOD))) < 1.0
         assert 0 < house.receivers.most_in_pit <= PER_ACCOUNT
+
+
+async def test_three_hundred_hosts_whose_names_have_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered, look_up = threading.Event(), socket.getaddrinfo
+
+    def getaddrinfo(host: str, *given: Any, **named: Any) -> Any:
+        if host.startswith("silent"):
+            answered.wait(30)
+            raise OSError
+        return look_up("127.0.0.1", *given, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    gate = Gate(OutboundPolicy(allow=("127.0.0.0/8",), connect_seconds=0.1))
+    try:
+        async with working(gate, timeout=0.1) as house:
+            await house.owe_pits(*(f"silent-{number}.example/" for number in range(300)))
+            assert await house.delay("bob", *(f"good.example/{number}" for number in range(GOOD))) < 1.0
+    finally:
+        answered.set()

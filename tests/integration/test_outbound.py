@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
@@ -17,9 +19,10 @@ from aiohttp.test_utils import TestServer
 
 from convertd.errors import ConvertdError, FetchFailed, FetchRefused, TooLarge
 from convertd.net.outbound import Gate, OutboundPolicy
-from convertd.net.resolver import SystemResolver
+from convertd.net.resolver import PER_ACCOUNT
 
 PUBLIC = "93.184.215.14"
+ALICE = "alice"
 NOW = 1_700_000_000.0
 FAR = "files.example.org"
 """A name that leads to this machine and that the gates of most tests trust on the far side's port."""
@@ -130,32 +133,22 @@ def names() -> Names:
 
 
 @pytest.fixture
-async def gate(far: Far, names: Names) -> AsyncIterator[Gate]:
-    async with opened(names, f"{FAR}:{far.port}") as made:
-        yield made
+def gate(far: Far, names: Names) -> Gate:
+    return gate_to(names, f"{FAR}:{far.port}")
 
 
-class opened:  # noqa: N801 - reads as a function
-    """A started gate that lets out to ``allow``."""
-
-    def __init__(self, names: AbstractResolver | None, *allow: str, **policy: float) -> None:
-        self._gate = Gate(OutboundPolicy(allow=allow, **policy), resolver=names, now=lambda: NOW)
-
-    async def __aenter__(self) -> Gate:
-        await self._gate.start()
-        return self._gate
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._gate.close()
+def gate_to(names: AbstractResolver | None, *allow: str, **policy: float) -> Gate:
+    """A gate that lets out to ``allow``."""
+    return Gate(OutboundPolicy(allow=allow, **policy), resolver=names, now=lambda: NOW)
 
 
 async def fetched(gate: Gate, url: str, max_bytes: int = 1_000_000) -> bytes:
-    async with gate.fetch(url, field="source_url", max_bytes=max_bytes) as file:
+    async with gate.fetch(url, account=ALICE, field="source_url", max_bytes=max_bytes) as file:
         return b"".join([chunk async for chunk in file.chunks()])
 
 
 async def posted(gate: Gate, url: str) -> None:
-    await gate.post(url, headers={}, body=b"{}", timeout=10)
+    await gate.post(url, account=ALICE, headers={}, body=b"{}", timeout=10)
 
 
 ASKING = [fetched, posted]
@@ -174,9 +167,9 @@ Ask = Callable[[Gate, str], Awaitable[Any]]
     ],
 )
 async def test_no_spelling_reaches_loopback(canary: Canary, ask: Ask, host: str) -> None:
-    async with opened(None) as gate:
-        with pytest.raises(FetchRefused, match=r"outbound\.allow"):
-            await ask(gate, f"http://{host}:{canary.port}/")
+    gate = gate_to(None)
+    with pytest.raises(FetchRefused, match=r"outbound\.allow"):
+        await ask(gate, f"http://{host}:{canary.port}/")
 
 
 @pytest.mark.parametrize("ask", ASKING)
@@ -185,9 +178,9 @@ async def test_no_spelling_reaches_loopback(canary: Canary, ask: Ask, host: str)
 )
 async def test_no_name_leads_to_loopback(canary: Canary, names: Names, ask: Ask, address: str) -> None:
     names.add("evil.example", [address])
-    async with opened(names) as gate:
-        with pytest.raises(FetchRefused, match=r"evil\.example is not on the public internet") as caught:
-            await ask(gate, f"http://evil.example:{canary.port}/")
+    gate = gate_to(names)
+    with pytest.raises(FetchRefused, match=r"evil\.example is not on the public internet") as caught:
+        await ask(gate, f"http://evil.example:{canary.port}/")
     assert address not in caught.value.message
     assert address in (caught.value.detail or "")
 
@@ -196,10 +189,10 @@ async def test_no_name_leads_to_loopback(canary: Canary, names: Names, ask: Ask,
 async def test_a_name_that_changes_between_check_and_use(canary: Canary, names: Names, ask: Ask) -> None:
     names.add("evil.example", [PUBLIC], ["127.0.0.1"])
     url = f"http://evil.example:{canary.port}/"
-    async with opened(names) as gate:
-        await gate.resolve_check(url, field="callback_url")
-        with pytest.raises(FetchRefused):
-            await ask(gate, url)
+    gate = gate_to(names)
+    await gate.resolve_check(url, account=ALICE, field="callback_url")
+    with pytest.raises(FetchRefused):
+        await ask(gate, url)
     assert names.asked == ["evil.example", "evil.example"]
 
 
@@ -225,39 +218,71 @@ async def test_a_trusted_name_that_redirects_elsewhere_lends_no_trust(
 async def test_forbidden_addresses_of_a_name_are_passed_over(canary: Canary, far: Far, names: Names) -> None:
     names.add("mixed.example", ["10.0.0.1", "127.0.0.2", "127.0.0.1"])
     far.answer("/file", body=b"content")
-    async with opened(names, "127.0.0.1") as gate:
-        await gate.resolve_check(f"http://mixed.example:{far.port}/file", field="f")
-        assert await fetched(gate, f"http://mixed.example:{far.port}/file") == b"content"
+    gate = gate_to(names, "127.0.0.1")
+    await gate.resolve_check(f"http://mixed.example:{far.port}/file", account=ALICE, field="f")
+    assert await fetched(gate, f"http://mixed.example:{far.port}/file") == b"content"
 
 
 async def test_the_system_resolver_finds_localhost(far: Far) -> None:
     far.answer("/file", body=b"content")
-    async with opened(None, f"127.0.0.1:{far.port}") as gate:
-        assert await fetched(gate, f"http://localhost:{far.port}/file") == b"content"
-        with pytest.raises(FetchFailed, match="was not found"):
-            await fetched(gate, "http://convertd-test.invalid/")
+    gate = gate_to(None, f"127.0.0.1:{far.port}")
+    assert await fetched(gate, f"http://localhost:{far.port}/file") == b"content"
+    with pytest.raises(FetchFailed, match="was not found"):
+        await fetched(gate, "http://convertd-test.invalid/")
 
 
-async def test_names_without_an_answer_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as there are callbacks under way, but for a few."""
+async def test_names_without_an_answer_delay_no_other_account(
+    far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do they hold a thread for each request: what is past the account's share waits, and gives up."""
+    far.answer("/file", body=b"content")
     answered, look_up = threading.Event(), socket.getaddrinfo
+    asked: list[str] = []
 
     def getaddrinfo(host: str, *given: Any, **named: Any) -> Any:
-        if host == "silent.example":
+        if host.startswith("silent"):
+            asked.append(host)
             answered.wait(30)
             raise OSError
         return look_up("127.0.0.1", *given, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    resolver = SystemResolver()
-    silent = [asyncio.create_task(resolver.resolve("silent.example")) for _ in range(60)]
+    gate = gate_to(None, f"quick.example:{far.port}", connect_seconds=0.2)
+    silent = [
+        gate.resolve_check(f"http://silent-{number}.example", account="mallory", field="f")
+        for number in range(200)
+    ]
     try:
-        async with asyncio.timeout(10):
-            assert (await resolver.resolve("quick.example"))[0]["host"] == "127.0.0.1"
+        async with asyncio.timeout(20):
+            await asyncio.gather(*silent)  # a name that cannot be found now is no error
+            assert len(asked) == PER_ACCOUNT
+            assert await fetched(gate, f"http://quick.example:{far.port}/file") == b"content"
+            answered.set()
+            while not await found(gate, "mallory", f"http://quick.example:{far.port}/file"):
+                pass  # until the threads have ended
     finally:
         answered.set()
-        await asyncio.gather(*silent, return_exceptions=True)
-        await resolver.close()
+
+
+async def found(gate: Gate, account: str, url: str) -> bool:
+    """Whether the account gets the file."""
+    try:
+        async with gate.fetch(url, account=account, field="f", max_bytes=100):
+            return True
+    except FetchFailed:
+        return False
+
+
+def test_a_process_does_not_wait_for_a_name_at_its_end() -> None:
+    program = """
+import asyncio, socket, threading
+from convertd.net.outbound import Gate, OutboundPolicy
+
+socket.getaddrinfo = lambda *_, **__: threading.Event().wait()
+gate = Gate(OutboundPolicy(connect_seconds=0.01))
+asyncio.run(gate.resolve_check("http://silent.example", account="a", field="f"))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
 
 # The check at submit
@@ -266,30 +291,30 @@ async def test_names_without_an_answer_leave_room_for_others(monkeypatch: pytest
 async def test_a_name_with_forbidden_addresses_alone_is_refused_at_submit(names: Names) -> None:
     names.add("inner.example", ["10.0.0.1", "fd00::1"])
     names.add("mixed.example", ["10.0.0.1", PUBLIC])
-    async with opened(names) as gate:
-        with pytest.raises(FetchRefused) as caught:
-            await gate.resolve_check("https://inner.example/x", field="callback_url")
-        assert caught.value.field == "callback_url"
-        await gate.resolve_check("https://mixed.example/x", field="callback_url")
-        await gate.resolve_check("https://unknown.example/x", field="callback_url")
+    gate = gate_to(names)
+    with pytest.raises(FetchRefused) as caught:
+        await gate.resolve_check("https://inner.example/x", account=ALICE, field="callback_url")
+    assert caught.value.field == "callback_url"
+    await gate.resolve_check("https://mixed.example/x", account=ALICE, field="callback_url")
+    await gate.resolve_check("https://unknown.example/x", account=ALICE, field="callback_url")
 
 
 async def test_the_operators_word_goes_before_the_addresses(names: Names, far: Far) -> None:
     names.add("inner.example", ["10.0.0.1"])
-    async with opened(names, "inner.example:443") as gate:
-        await gate.resolve_check("https://inner.example/x", field="f")
-        with pytest.raises(FetchRefused):
-            await gate.resolve_check("http://inner.example/x", field="f")
+    gate = gate_to(names, "inner.example:443")
+    await gate.resolve_check("https://inner.example/x", account=ALICE, field="f")
+    with pytest.raises(FetchRefused):
+        await gate.resolve_check("http://inner.example/x", account=ALICE, field="f")
 
 
 @pytest.mark.parametrize("ask", ASKING)
 async def test_a_listed_port_is_open_and_no_other(canary: Canary, far: Far, ask: Ask) -> None:
     far.answer("/file", body=b"content")
     for host in ("127.0.0.1", "localhost"):
-        async with opened(None, f"{host}:{far.port}") as gate:
-            await ask(gate, f"http://{host}:{far.port}/file")
-            with pytest.raises(FetchRefused):
-                await ask(gate, f"http://{host}:{canary.port}/file")
+        gate = gate_to(None, f"{host}:{far.port}")
+        await ask(gate, f"http://{host}:{far.port}/file")
+        with pytest.raises(FetchRefused):
+            await ask(gate, f"http://{host}:{canary.port}/file")
     assert len(far.requests) == 2
 
 
@@ -328,7 +353,7 @@ async def test_the_name_of_the_file(
         return web.Response(body=b"x", headers=headers, content_type="image/png")
 
     far.handlers = AnyPath(handle)
-    async with gate.fetch(far.url(path), field="f", max_bytes=1) as file:
+    async with gate.fetch(far.url(path), account=ALICE, field="f", max_bytes=1) as file:
         assert (file.name, file.media_type, file.length) == (name, "image/png", 1)
 
 
@@ -347,7 +372,7 @@ async def test_redirects_are_followed_to_the_file(far: Far, gate: Gate) -> None:
     far.answer("/5.png", body=b"content")
     for number, location in enumerate(["/1", "2", "./3", far.url("/4"), "5.png#part"]):
         far.redirect(f"/{number}", location)
-    async with gate.fetch(far.url("/0"), field="f", max_bytes=100) as file:
+    async with gate.fetch(far.url("/0"), account=ALICE, field="f", max_bytes=100) as file:
         assert file.name == "5.png"
         assert [chunk async for chunk in file.chunks()] == [b"content"]
     with pytest.raises(FetchFailed, match="more than 5 redirects"):
@@ -371,7 +396,7 @@ async def test_nothing_of_this_machine_goes_along(
 async def test_a_large_file_comes_in_small_pieces(far: Far, gate: Gate) -> None:
     far.answer("/file", body=bytes(5_000_000))
     sizes = []
-    async with gate.fetch(far.url("/file"), field="f", max_bytes=5_000_000) as file:
+    async with gate.fetch(far.url("/file"), account=ALICE, field="f", max_bytes=5_000_000) as file:
         async for chunk in file.chunks():
             sizes.append(len(chunk))
     assert sum(sizes) == 5_000_000
@@ -396,7 +421,7 @@ async def test_a_redirect_to_what_is_no_address_fails(far: Far, gate: Gate, loca
 async def test_an_announced_size_is_refused_at_once(far: Far, gate: Gate) -> None:
     url = far.answer("/file", body=bytes(101))
     with pytest.raises(TooLarge):
-        async with gate.fetch(url, field="f", max_bytes=100):
+        async with gate.fetch(url, account=ALICE, field="f", max_bytes=100):
             pytest.fail("it was let through")
     assert len(await fetched(gate, url, max_bytes=101)) == 101
 
@@ -472,7 +497,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
     ],
 )
 async def test_broken_answers(reply: bytes, words: str) -> None:
-    async with Raw(reply) as raw, opened(None, "127.0.0.1") as gate:
+    gate = gate_to(None, "127.0.0.1")
+    async with Raw(reply) as raw:
         with pytest.raises(FetchFailed, match=words) as caught:
             await fetched(gate, raw.url)
     assert "127.0.0.1" in caught.value.message
@@ -481,14 +507,16 @@ async def test_broken_answers(reply: bytes, words: str) -> None:
 
 @pytest.mark.parametrize("reply", [b"", HEAD, HEAD + b"half"])
 async def test_a_far_side_that_falls_silent(reply: bytes) -> None:
-    async with Raw(reply, hold=True) as raw, opened(None, "127.0.0.1", idle_seconds=0.05) as gate:
+    gate = gate_to(None, "127.0.0.1", idle_seconds=0.05)
+    async with Raw(reply, hold=True) as raw:
         with pytest.raises(FetchFailed, match="did not answer in time"):
             await fetched(gate, raw.url)
 
 
 @pytest.mark.parametrize("reply", [b"", HEAD + b"half"])
 async def test_the_time_for_a_whole_file(reply: bytes) -> None:
-    async with Raw(reply, hold=True) as raw, opened(None, "127.0.0.1", fetch_seconds=0.05) as gate:
+    gate = gate_to(None, "127.0.0.1", fetch_seconds=0.05)
+    async with Raw(reply, hold=True) as raw:
         with pytest.raises(FetchFailed, match=r"longer than 0\.05 seconds \(outbound\.fetch_time\)"):
             await fetched(gate, raw.url)
 
@@ -497,16 +525,16 @@ async def test_the_callers_own_errors_stay_its_own(far: Far, gate: Gate) -> None
     url = far.answer("/file", body=b"x")
     for own in (TimeoutError("disk"), OSError("disk"), KeyError("x")):
         with pytest.raises(type(own), match=str(own.args[0])):
-            async with gate.fetch(url, field="f", max_bytes=1):
+            async with gate.fetch(url, account=ALICE, field="f", max_bytes=1):
                 raise own
 
 
 async def test_a_port_where_nobody_listens() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        async with opened(None, "127.0.0.1") as gate:
-            with pytest.raises(FetchFailed, match="did not accept the connection"):
-                await fetched(gate, f"http://127.0.0.1:{bound.getsockname()[1]}/")
+        gate = gate_to(None, "127.0.0.1")
+        with pytest.raises(FetchFailed, match="did not accept the connection"):
+            await fetched(gate, f"http://127.0.0.1:{bound.getsockname()[1]}/")
 
 
 async def test_no_tls_where_it_is_asked_for(far: Far, gate: Gate) -> None:
@@ -524,7 +552,11 @@ async def test_an_answer(far: Far, gate: Gate) -> None:
 
     far.handlers["/hook"] = echo
     answer = await gate.post(
-        far.url("/hook"), headers={"webhook-id": "m", "user-agent": "Other"}, body=b'{"a": 1}', timeout=10
+        far.url("/hook"),
+        account=ALICE,
+        headers={"webhook-id": "m", "user-agent": "Other"},
+        body=b'{"a": 1}',
+        timeout=10,
     )
     assert (answer.status, answer.retry_after) == (202, None)
     assert answer.body == ("taken [31m " + "x" * 2000)[:1000]
@@ -536,7 +568,7 @@ async def test_an_answer(far: Far, gate: Gate) -> None:
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_is_only_a_status(far: Far, gate: Gate, canary: Canary, status: int) -> None:
     url = far.redirect("/hook", f"http://127.0.0.1:{canary.port}/", status)
-    assert (await gate.post(url, headers={}, body=b"", timeout=10)).status == status
+    assert (await gate.post(url, account=ALICE, headers={}, body=b"", timeout=10)).status == status
     assert len(far.requests) == 1
 
 
@@ -555,7 +587,7 @@ async def test_a_redirect_is_only_a_status(far: Far, gate: Gate, canary: Canary,
 )
 async def test_retry_after(far: Far, gate: Gate, header: str, seconds: float | None) -> None:
     url = far.answer("/hook", status=503, headers={"Retry-After": header})
-    assert (await gate.post(url, headers={}, body=b"", timeout=10)).retry_after == seconds
+    assert (await gate.post(url, account=ALICE, headers={}, body=b"", timeout=10)).retry_after == seconds
 
 
 async def test_an_endless_answer_is_read_to_64_kb(far: Far, gate: Gate) -> None:
@@ -574,20 +606,20 @@ async def test_an_endless_answer_is_read_to_64_kb(far: Far, gate: Gate) -> None:
             gone.set()
 
     far.handlers["/hook"] = endless
-    answer = await gate.post(far.url("/hook"), headers={}, body=b"", timeout=10)
+    answer = await gate.post(far.url("/hook"), account=ALICE, headers={}, body=b"", timeout=10)
     assert answer.body == "x" * 1000
     await asyncio.wait_for(gone.wait(), 10)
     assert written < 20_000_000  # what the sockets' buffers hold
 
 
 async def test_an_answer_counts_from_its_status_on() -> None:
-    async with opened(None, "127.0.0.1") as gate:
-        async with Raw(HEAD + b"half", hold=True) as raw:
-            answer = await gate.post(raw.url, headers={}, body=b"", timeout=0.05)
-        assert (answer.status, answer.body) == (200, "half")
-        async with Raw(HEAD + b"half") as raw:
-            answer = await gate.post(raw.url, headers={}, body=b"", timeout=10)
-        assert (answer.status, answer.body) == (200, "half")
+    gate = gate_to(None, "127.0.0.1")
+    async with Raw(HEAD + b"half", hold=True) as raw:
+        answer = await gate.post(raw.url, account=ALICE, headers={}, body=b"", timeout=0.05)
+    assert (answer.status, answer.body) == (200, "half")
+    async with Raw(HEAD + b"half") as raw:
+        answer = await gate.post(raw.url, account=ALICE, headers={}, body=b"", timeout=10)
+    assert (answer.status, answer.body) == (200, "half")
 
 
 async def test_an_answer_may_take_as_long_as_its_caller_waits(far: Far) -> None:
@@ -596,19 +628,20 @@ async def test_an_answer_may_take_as_long_as_its_caller_waits(far: Far) -> None:
         return web.Response()
 
     far.handlers["/hook"] = thoughtful
-    async with opened(None, "127.0.0.1", idle_seconds=0.02) as gate:
-        url = f"http://127.0.0.1:{far.port}/hook"
-        assert (await gate.post(url, headers={}, body=b"", timeout=10)).status == 200
+    gate = gate_to(None, "127.0.0.1", idle_seconds=0.02)
+    url = f"http://127.0.0.1:{far.port}/hook"
+    assert (await gate.post(url, account=ALICE, headers={}, body=b"", timeout=10)).status == 200
 
 
 @pytest.mark.parametrize(("hold", "words"), [(True, "did not answer in time"), (False, "broke off")])
 async def test_no_answer(hold: bool, words: str) -> None:
-    async with Raw(b"", hold=hold) as raw, opened(None, "127.0.0.1") as gate:
+    gate = gate_to(None, "127.0.0.1")
+    async with Raw(b"", hold=hold) as raw:
         with pytest.raises(FetchFailed, match=words):
-            await gate.post(raw.url, headers={}, body=b"x", timeout=0.05 if hold else 10)
+            await gate.post(raw.url, account=ALICE, headers={}, body=b"x", timeout=0.05 if hold else 10)
 
 
 async def test_a_name_that_is_not_there(names: Names) -> None:
-    async with opened(names) as gate:
-        with pytest.raises(ConvertdError, match=r"gone\.example was not found"):
-            await posted(gate, "http://gone.example/")
+    gate = gate_to(names)
+    with pytest.raises(ConvertdError, match=r"gone\.example was not found"):
+        await posted(gate, "http://gone.example/")

@@ -41,6 +41,7 @@ class Sent:
 
     at: float
     url: str
+    account: str
     headers: Mapping[str, str]
     body: bytes
 
@@ -65,8 +66,10 @@ class FakeGate:
     sent: list[Sent] = field(default_factory=list)
     timeouts: set[float] = field(default_factory=set)
 
-    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout: float) -> Answer:
-        sent = Sent(at=self.clock(), url=url, headers=headers, body=body)
+    async def post(
+        self, url: str, *, account: str, headers: Mapping[str, str], body: bytes, timeout: float
+    ) -> Answer:
+        sent = Sent(at=self.clock(), url=url, account=account, headers=headers, body=body)
         self.sent.append(sent)
         self.timeouts.add(timeout)
         await asyncio.sleep(0)

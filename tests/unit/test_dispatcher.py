@@ -118,7 +118,7 @@ async def test_what_is_sent_is_signed_with_the_callbacks_secret_or_the_accounts(
     await post.round()
     secrets = {sent.id: sent.headers["secrets"] for sent in post.gate.sent}
     assert secrets == {own.id: "key", shared.id: "the account's"}
-    assert {sent.url for sent in post.gate.sent} == {URL}
+    assert {(sent.url, sent.account) for sent in post.gate.sent} == {(URL, own.account)}
     assert post.gate.timeouts == {15.0}
 
 

@@ -92,7 +92,7 @@ def test_what_is_public(address: str) -> None:
 @pytest.mark.parametrize("scheme", ["http", "HTTPS"])
 def test_this_machine_in_every_spelling(host: str, scheme: str) -> None:
     with pytest.raises(FetchRefused) as caught:
-        Gate(OutboundPolicy()).check_url(f"{scheme}://{host}:8080/x", field="source_url")
+        Gate(OutboundPolicy()).target(f"{scheme}://{host}:8080/x", field="source_url")
     assert caught.value.field == "source_url"
     assert "outbound.allow" in caught.value.message
     assert "operator may list" in caught.value.message
@@ -101,7 +101,7 @@ def test_this_machine_in_every_spelling(host: str, scheme: str) -> None:
 @pytest.mark.parametrize("host", ["169.254.169.254", "0xa9fea9fe", "2852039166", "[fd00:ec2::254]", "10.1"])
 def test_other_forbidden_literals(host: str) -> None:
     with pytest.raises(FetchRefused):
-        Gate(OutboundPolicy()).check_url(f"http://{host}", field="f")
+        Gate(OutboundPolicy()).target(f"http://{host}", field="f")
 
 
 @pytest.mark.parametrize(
@@ -127,14 +127,14 @@ def test_a_public_literal_is_asked_for_in_its_usual_form(host: str, plain: str) 
 )
 def test_names_are_no_literals(host: str) -> None:
     assert literal(host) is None
-    Gate(OutboundPolicy()).check_url(f"https://{host}/", field="f")
+    Gate(OutboundPolicy()).target(f"https://{host}/", field="f")
 
 
 @pytest.mark.parametrize(
     "url", ["https://bücher.example/ü ü.pdf?x=[1]", " http://my_app:9/x\n"[:-1], "http://h:/"]
 )
 def test_urls_that_are_taken(url: str) -> None:
-    Gate(OutboundPolicy()).check_url(url, field="f")
+    Gate(OutboundPolicy()).target(url, field="f")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_urls_that_are_taken(url: str) -> None:
 )
 def test_urls_that_are_malformed(url: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        Gate(OutboundPolicy(allow=("0.0.0.0/0", "::/0"))).check_url(url, field="callback_url")
+        Gate(OutboundPolicy(allow=("0.0.0.0/0", "::/0"))).target(url, field="callback_url")
     assert caught.value.field == "callback_url"
 
 
@@ -220,10 +220,10 @@ def test_urls_that_are_malformed(url: str) -> None:
 def test_what_the_operator_lists_is_open_and_no_more(entry: str, url: str, open_: bool) -> None:
     gate = Gate(OutboundPolicy(allow=(entry,)))
     if open_:
-        gate.check_url(url, field="f")
+        gate.target(url, field="f")
     else:
         with pytest.raises(FetchRefused):
-            gate.check_url(url, field="f")
+            gate.target(url, field="f")
 
 
 def test_a_listed_name_opens_its_addresses_for_that_name_alone() -> None:
@@ -340,7 +340,7 @@ def test_any_body_makes_a_printable_beginning(body: bytes) -> None:
 @given(st.text() | st.text(alphabet="0123456789abcdefx.:[]@/\\%").map("http://{}".format))
 def test_any_text_is_taken_or_refused(url: str) -> None:
     with contextlib.suppress(InvalidRequest, FetchRefused):
-        Gate(OutboundPolicy()).check_url(url, field="f")
+        Gate(OutboundPolicy()).target(url, field="f")
 
 
 @given(st.text() | st.text(alphabet="0123456789ax.:[]/"))

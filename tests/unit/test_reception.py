@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from unittest.mock import AsyncMock, Mock
 
 import pytest
@@ -10,6 +11,7 @@ from convertd.api.reception import Reception
 from convertd.errors import Conflict, EngineError, FileInvalid, Timeout, Unavailable
 from convertd.model.job import Failure, Job, State
 from tests.support.jobs import make_job
+from tests.support.work import House
 
 
 def reception(job: Job) -> tuple[Reception, Mock]:
@@ -36,7 +38,7 @@ async def test_what_takes_too_long_is_cancelled() -> None:
     room, service = reception(job)
     with pytest.raises(Timeout, match="60 seconds"):
         await room.succeeded(job, within=60.0)
-    service.cancel.assert_awaited_once_with(job.account, job.id)
+    service.cancel.assert_awaited_once_with(job.account, job.id, only_queued=False)
     service.cancel.side_effect = Conflict("It has ended just now.")
     with pytest.raises(Timeout):
         await room.succeeded(job, within=60.0)
@@ -99,3 +101,19 @@ async def test_a_failure_is_raised_as_what_it_is() -> None:
     service.wait_change.return_value = cancelled
     with pytest.raises(Conflict):
         await room.succeeded(make_job(state=State.QUEUED), within=60.0)
+
+
+async def test_who_gives_up_takes_nothing_from_others_that_wait() -> None:
+    house = House()
+    job = await house.submit()
+    room = Reception(jobs=house.service, intake=Mock(), gate=Mock(), unpacker=Mock())
+    patient = asyncio.create_task(room.succeeded(job, within=60.0))
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await room.succeeded(job, within=0.0)
+    assert (await house.service.get(job.account, job.id)).state is State.QUEUED
+    patient.cancel()
+    await asyncio.wait([patient])
+    with pytest.raises(Unavailable):
+        await room.succeeded(job, within=0.0)
+    assert (await house.service.get(job.account, job.id)).state is State.CANCELLED

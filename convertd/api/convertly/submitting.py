@@ -54,8 +54,7 @@ class Submitter:
             if earlier is not None:
                 return earlier, fields
             callback = await self._callback(request, fields)
-            for url in urls:
-                await desk.fetch(url, field=_URL)
+            await desk.fetch(urls, field=_URL)
             return await desk.submit(await self._order(desk, fields, wish, callback)), fields
 
     async def _order(self, desk: Desk, fields: Fields, wish: Wish, callback: Callback | None) -> Order:

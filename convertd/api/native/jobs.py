@@ -128,19 +128,14 @@ class JobHandlers:
             fields = await self._read(request, desk)
             wanted = requests.read_fields(services.registry, fields)
             gathered = wanted.operation in services.registry.gathering
-            _check_files(
-                len(desk.files) + len(wanted.source_urls),
-                several=gathered or not single,
-                most=services.reception.intake.limits.files,
-            )
+            _check_files(len(desk.files) + len(wanted.source_urls), several=gathered or not single)
             if single:
                 _check_single(wanted)
             earlier = await desk.earlier(fields)
             if earlier is not None:
                 return earlier, True
             callback = await self._callback(request, wanted)
-            for url in wanted.source_urls:
-                await desk.fetch(url, field="source_url")
+            await desk.fetch(wanted.source_urls, field="source_url")
             order = Order(
                 operation=wanted.operation,
                 inputs=desk.artifacts(wanted.source, source_field="source"),
@@ -272,7 +267,7 @@ def _told_once(job: Job) -> dict[str, Any]:
     return {"callback_secret": job.callback.secret}
 
 
-def _check_files(count: int, *, several: bool, most: int) -> None:
+def _check_files(count: int, *, several: bool) -> None:
     if count == 0:
         raise InvalidRequest(
             "There is no file: send it as the part 'file' or as the body, or its address as 'source_url'.",
@@ -280,8 +275,6 @@ def _check_files(count: int, *, several: bool, most: int) -> None:
         )
     if count > 1 and not several:
         raise InvalidRequest("/convert takes one file; POST /jobs takes several.", field="file")
-    if count > most:
-        raise InvalidRequest(f"More than {most} files in one request (limits.files).", field="file")
 
 
 def _check_single(wanted: Wanted) -> None:

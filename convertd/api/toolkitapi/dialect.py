@@ -234,7 +234,7 @@ async def _fields(request: web.Request, desk: Desk) -> dict[str, Any]:
 async def _bring(desk: Desk, wanted: Wanted) -> Artifact:
     """The source, fetched or taken from the request itself."""
     if wanted.url is not None:
-        await desk.fetch(wanted.url, field=requests.URL)
+        await desk.fetch((wanted.url,), field=requests.URL)
     elif wanted.inline is not None and wanted.source is not None:
         name = f"{wanted.inline_field}.{FORMATS[wanted.source].extensions[0]}"
         await desk.inline(wanted.inline, field=wanted.inline_field, name=name)
