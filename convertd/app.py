@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import random
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -102,6 +103,7 @@ async def serve(config: Config, announce: Callable[[Running], None]) -> None:
 
     Raises :class:`CannotStart`, or a :class:`ConvertdError` that names the part that is not well.
     """
+    _allow_open_files()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -113,6 +115,12 @@ async def serve(config: Config, announce: Callable[[Running], None]) -> None:
         for number in signals:
             loop.remove_signal_handler(number)
         log.info("stopping; running jobs have %g s to end", config.jobs.grace)
+
+
+def _allow_open_files() -> None:
+    """As many as the host lets this process have: the usual 1024 are few for a server's connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.asynccontextmanager
@@ -229,6 +237,7 @@ async def _open_doors(
     dispatcher = _dispatcher(config, house, services.deliveries, dialects)
     dispatcher.start()
     stack.push_async_callback(dispatcher.stop, CALLBACK_GRACE)
+    stack.callback(services.jobs.end_waits)
     house.pool.start()
     stack.push_async_callback(house.pool.stop, config.jobs.grace)
     stack.callback(server.drain)
@@ -261,7 +270,7 @@ def _services(config: Config, house: _House, rates: RateLimiter) -> Services:
         signer=LinkSigner(secrets),
         rates=rates,
         clock=time.time,
-        base_url=config.links.base_url.rstrip("/"),
+        base_url=config.links.base_url,
         link_seconds=config.retention.links,
         max_tasks=config.limits.tasks,
     )

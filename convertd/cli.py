@@ -182,7 +182,6 @@ def doctor(data_dir: Path | None, config_file: Path | None) -> None:
     show_envvar=True,
     help="Check signatures: the job's callback_secret, or the account's.",
 )
-@click.option("--hashed-secret", is_flag=True, help="The key is the hexadecimal SHA-256 of the secret.")
 @click.option(
     "--answer",
     "answers",
@@ -190,11 +189,11 @@ def doctor(data_dir: Path | None, config_file: Path | None) -> None:
     show_default=True,
     help="Statuses to answer with in turn, the last from then on: 500,500,200 rehearses two retries.",
 )
-def listen(port: int, secret: str | None, hashed_secret: bool, answers: str) -> None:
+def listen(port: int, secret: str | None, answers: str) -> None:
     """Receive callbacks on this machine and print them, to try things out."""
     from convertd import listening
 
-    rehearsal = listening.Rehearsal(answers=_statuses(answers), secret=secret, hashed_secret=hashed_secret)
+    rehearsal = listening.Rehearsal(answers=_statuses(answers), secret=secret)
     try:
         listening.listen(port, rehearsal)
     except OSError as error:

@@ -177,7 +177,7 @@ class Setting(NamedTuple):
         shown = self.show(self.default)
         if self.kind in ("integer", "boolean"):
             return shown
-        return f"[{shown}]" if self.kind == "list" else f'"{shown}"'
+        return str(list(self.default)).replace("'", '"') if self.kind == "list" else f'"{shown}"'
 
     def _from_text(self, given: str) -> Any:
         match self.kind:

@@ -14,11 +14,12 @@ from aiohttp import web
 
 from convertd.api.reception import Reception
 from convertd.engines.registry import Registry
+from convertd.errors import InvalidRequest
 from convertd.jobs.deliveries import DeliveryService
 from convertd.jobs.ledger import Clock
 from convertd.jobs.service import JobService
 from convertd.model.callback import CallbackForm
-from convertd.model.formats import FORMATS
+from convertd.model.formats import FORMATS, stem_of
 from convertd.model.job import Callback, Job
 from convertd.net.outbound import Gate
 from convertd.storage.base import BlobStore
@@ -31,6 +32,7 @@ from convertd.web.signing import LinkSigner
 
 _ARCHIVE: Final = "archive-"
 """No output's key begins so."""
+_SECRET_LENGTH: Final = 256
 
 
 def archive_key(job_id: str) -> str:
@@ -38,14 +40,19 @@ def archive_key(job_id: str) -> str:
     return _ARCHIVE + job_id
 
 
-def archive_name(job_id: str) -> str:
-    """The file name of that ZIP."""
-    return f"{job_id}.zip"
+def archive_name(job: Job) -> str:
+    """The file name of that ZIP: as that of the job's one file, where it is one."""
+    return f"{stem_of(job.inputs[0].name) if len(job.inputs) == 1 else job.id}.zip"
 
 
 def result_key(job: Job) -> str:
     """What stands for the result of a job that has succeeded: its output, or all of them as one ZIP."""
     return job.outputs[0].key if len(job.outputs) == 1 else archive_key(job.id)
+
+
+def has_all_outputs(job: Job) -> bool:
+    """Whether the job has ended with outputs, all of which are still there."""
+    return job.state.terminal and bool(job.outputs) and not any(output.gone for output in job.outputs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,18 +73,18 @@ class Services:
     link_seconds: float
     max_tasks: int
 
-    def link(self, request: web.Request, key: str, expires_at: int) -> str:
-        """A signed download address for the output with this blob key."""
-        return self.link_at(self.origin(request), key, expires_at)
+    def link(self, place: str, key: str, expires_at: int) -> str:
+        """A signed address for the output with this blob key; ``place`` is that of a dialect's downloads."""
+        return f"{place}/{self.signer.sign(key, expires_at)}"
 
-    def link_at(self, origin: str, key: str, expires_at: int) -> str:
-        """The same for the server under this scheme, host and port."""
-        return f"{origin}/download/{self.signer.sign(key, expires_at)}"
-
-    def links_until(self, job: Job) -> int:
-        """When links end that are made now for the job's outputs."""
-        until = int(self.clock() + self.link_seconds)
+    def links_until(self, job: Job, now: float | None = None) -> int:
+        """When links end that are made at this time (now) for the job's outputs: not after the files."""
+        until = int((self.clock() if now is None else now) + self.link_seconds)
         return min(until, int(job.outputs_expire_at)) if job.outputs_expire_at is not None else until
+
+    async def download(self, request: web.Request, token: str) -> web.StreamResponse:
+        """What a signed link stands for; it needs no key. Raises what :meth:`send` does."""
+        return await self.send(request, self.signer.verify(token, self.clock()))
 
     async def send(self, request: web.Request, key: str) -> web.StreamResponse:
         """The output with this blob key, as a download; all outputs of a job for :func:`archive_key`.
@@ -100,15 +107,31 @@ class Services:
         self, request: web.Request, job_id: str, *, account: str | None = None
     ) -> web.StreamResponse:
         """All outputs of a job as one ZIP; ``account`` ``None`` where a signed link stands for it."""
-        outputs = await self.jobs.outputs(job_id, account=account)
-        return await send_archive(request, blobs=self.blobs, outputs=outputs, filename=archive_name(job_id))
+        job = await self.jobs.with_outputs(job_id, account=account)
+        return await send_archive(request, blobs=self.blobs, outputs=job.outputs, filename=archive_name(job))
 
-    async def callback(self, request: web.Request, url: str, secret: str | None, *, field: str) -> Callback:
-        """A callback to register with a job, its address checked; ``secret`` ``None``: the account's own.
+    async def callback(
+        self,
+        request: web.Request,
+        url: str | None,
+        secret: str | None = None,
+        *,
+        field: str,
+        key_field: str = "",
+    ) -> Callback | None:
+        """The callback to register with a job, its address checked; ``None`` without a URL.
 
-        Raises :class:`~convertd.errors.InvalidRequest` and :class:`~convertd.errors.FetchRefused` that name
-        ``field``.
+        Without a ``secret``, the account's signs. Raises :class:`~convertd.errors.InvalidRequest` and
+        :class:`~convertd.errors.FetchRefused` that name ``field`` or ``key_field``.
         """
+        if secret is not None and (len(secret) > _SECRET_LENGTH or not secret.isprintable()):
+            raise InvalidRequest(
+                f"'{key_field}' takes up to {_SECRET_LENGTH} printable characters.", field=key_field
+            )
+        if url is None:
+            if secret is not None:
+                raise InvalidRequest(f"'{key_field}' goes with a '{field}'.", field=key_field)
+            return None
         await self.gate.resolve_check(url, account=request[ACCOUNT], field=field)
         return Callback(url=url, secret=secret, origin=self.origin(request))
 

@@ -65,16 +65,18 @@ class Reception:
     """How many requests wait for the result of each job: a repetition may wait beside the first."""
 
     @contextlib.asynccontextmanager
-    async def desk(self, request: web.Request, *, dialect: str, key: str | None) -> AsyncIterator[Desk]:
+    async def desk(
+        self, request: web.Request, *, dialect: str, key: str | None, key_may_follow: bool = False
+    ) -> AsyncIterator[Desk]:
         """A place at which one request is dealt with, from its first byte to its job.
 
-        ``key`` is its idempotency key. Raises :class:`~convertd.errors.IdempotencyInFlight` and
-        :class:`~convertd.errors.QueueFull`.
+        ``key`` is its idempotency key, which may also follow in its body. Raises
+        :class:`~convertd.errors.IdempotencyInFlight` and :class:`~convertd.errors.QueueFull`.
         """
         job_id = new_job_id()
         async with contextlib.AsyncExitStack() as stack:
             hold = await stack.enter_async_context(self.held(request, dialect, key))
-            if hold.taken is None:
+            if hold.taken is None and not (key is None and key_may_follow):
                 await self.jobs.check_room()  # before the body is read; a replay needs no room
             received = await stack.enter_async_context(self.intake.receiving(job_id))
             yield Desk(self, request, dialect=dialect, hold=hold, received=received, stack=stack)
@@ -119,6 +121,12 @@ class Reception:
         if job.started_at is None:
             job = await self._begun(await self.jobs.wait_change(job, within), within)
         job = await self.jobs.wait_terminal(job, within)
+        if not job.state.terminal and self.jobs.stopping:
+            raise Unavailable(
+                "The server is stopping; the same request again gives the result of this one if it has an "
+                "Idempotency-Key.",
+                retry_after=_BUSY_SECONDS,
+            )
         if not job.state.terminal:
             with contextlib.suppress(Conflict):  # it has ended just now
                 await self._give_up(job)
@@ -137,7 +145,7 @@ class Reception:
 
     async def _begun(self, job: Job, within: float) -> Job:
         """``job``, unless it still waits for a worker: then nobody waits for it any more."""
-        if job.started_at is not None or job.state.terminal:
+        if job.started_at is not None or job.state.terminal or self.jobs.stopping:
             return job
         try:
             await self._give_up(job, only_queued=True)
@@ -236,12 +244,16 @@ class Desk:
             ) from error
 
     async def _fetch(self, url: str, field: str) -> None:
-        if self._request.transport is None or self._request.transport.is_closing():
-            raise ConnectionResetError("the client has gone")
+        self._check_client()
         reception, account = self._reception, self._request[ACCOUNT]
         most = reception.intake.limits.file
         async with reception.gate.fetch(url, account=account, field=field, max_bytes=most) as fetched:
-            await reception.intake.fetched(self._received, fetched, part=field)
+            await reception.intake.fetched(self._received, fetched, part=field, check=self._check_client)
+
+    def _check_client(self) -> None:
+        """Fetch nothing for somebody who has gone."""
+        if self._request.transport is None or self._request.transport.is_closing():
+            raise ConnectionResetError("the client has gone")
 
     def rename(self, upload: Upload, name: str) -> None:
         """Give a file another name than it came with."""

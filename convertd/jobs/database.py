@@ -27,6 +27,8 @@ _READ_BUSY_MILLISECONDS = 100
 """Reads happen on the event loop; in WAL mode nothing but a repair makes them wait."""
 _GROUP = 64
 
+_FULL_SECONDS = 60
+"""When to come again to a full disk."""
 _OUR_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
 """No outage that passes: the log must show them, and nobody should try again."""
 
@@ -235,7 +237,9 @@ class Database:
 def _as_convertd_error(error: sqlite3.Error) -> ConvertdError:
     code = getattr(error, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_FULL:
-        return StorageFull("The server's disk is full; try again later.", detail=str(error))
+        return StorageFull(
+            "The server's disk is full; try again later.", detail=str(error), retry_after=_FULL_SECONDS
+        )
     return Unavailable(
         "The job database cannot be used just now; try again.", detail=str(error), retry_after=5
     )

@@ -65,9 +65,9 @@ class DeliveryService:
         """What callbacks of the account that bring no secret are signed with; made when first asked for."""
         return (await self._secrets(account)).current
 
-    async def rotate(self, account: str, *, keep_previous: float) -> str:
-        """A new secret; for ``keep_previous`` seconds the one before signs too."""
-        until = self._ledger.clock() + keep_previous
+    async def rotate(self, account: str) -> str:
+        """A new secret; for :data:`OLD_SECRET_SECONDS` the one before signs too."""
+        until = self._ledger.clock() + OLD_SECRET_SECONDS
         made = new_secret()
 
         def rule(present: SigningSecrets | None) -> SigningSecrets:

@@ -21,6 +21,9 @@ class Bus(Protocol):
     def publish(self, topic: str) -> None:
         """Wake all listeners of the topic; none is no error."""
 
+    def publish_all(self) -> None:
+        """Wake all listeners of all topics."""
+
     def subscribe(self, topic: str) -> AbstractContextManager[Subscription]:
         """Listen for as long as the context lasts; what is published inside it is not missed."""
 
@@ -65,6 +68,10 @@ class LocalBus:
     def publish(self, topic: str) -> None:
         for signal in self._topics.get(topic, ()):
             signal.announce()
+
+    def publish_all(self) -> None:
+        for topic in self._topics:
+            self.publish(topic)
 
     @contextmanager
     def subscribe(self, topic: str) -> Iterator[Subscription]:

@@ -24,6 +24,8 @@ class JobService:
     def __init__(self, ledger: Ledger, registry: Registry) -> None:
         self._ledger = ledger
         self._registry = registry
+        self.stopping = False
+        """Whether waits end at once."""
 
     async def check_room(self) -> None:
         """Raises :class:`QueueFull` when the queue has reached its limit."""
@@ -92,8 +94,9 @@ class JobService:
         """1 for the job that will be claimed next; ``None`` when it is not queued."""
         return await self._ledger.store.ahead_of(job) + 1 if job.state is State.QUEUED else None
 
-    async def outputs(self, job_id: str, *, account: str | None = None) -> tuple[Artifact, ...]:
-        """All outputs of the account's ended job; of anybody's where a signed link stands for the account.
+    async def with_outputs(self, job_id: str, *, account: str | None = None) -> Job:
+        """The account's ended job, all of whose outputs are there; anybody's where a signed link stands for
+        the account.
 
         Raises :class:`NotFound`, also where it has none, :class:`NotReady` before its end, and
         :class:`Expired` when the file of one is gone.
@@ -107,7 +110,7 @@ class JobService:
             raise NotFound(f"The job is {job.state.value} and has no outputs.")
         if any(blob.gone for blob in job.outputs):
             raise _gone()
-        return job.outputs
+        return job
 
     async def output(self, key: str) -> Artifact:
         """The output with this key; raises :class:`NotFound`, or :class:`Expired` when its file is gone."""
@@ -156,6 +159,11 @@ class JobService:
         self._ledger.dispatcher.announce()
         return changed
 
+    def end_waits(self) -> None:
+        """The server stops: whoever waits for a job, now or later, has it as it is."""
+        self.stopping = True
+        self._ledger.bus.publish_all()
+
     async def wait_terminal(self, job: Job, seconds: float) -> Job:
         """The job once it has ended, or as it is after ``seconds``."""
         return await self._wait(job, seconds, lambda state: state.terminal)
@@ -170,7 +178,7 @@ class JobService:
         with self._ledger.bus.subscribe(job.id) as hints:
             while not done((await self._brief(job.account, job.id)).state):
                 left = until - self._ledger.clock()
-                if left <= 0:
+                if left <= 0 or self.stopping:
                     break
                 await hints.wait(min(left, _LOOK_AGAIN))
         return await self.get(job.account, job.id)

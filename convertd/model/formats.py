@@ -186,7 +186,7 @@ def known_format(word: str, *, field: str) -> Format:
     found = find_format(word)
     if found is None:
         raise InvalidRequest(
-            f"{field} {word[:40]!r} is not a format that convertd knows; GET /formats lists them.",
+            f"{field} {word[:40]!r} is not a format that convertd knows.",
             field=field,
         )
     return found
@@ -252,6 +252,14 @@ def identify_as(claimed: str, head: bytes) -> str:
         return claimed
 
 
+def identify_content(head: bytes) -> str | None:
+    """What a file is by its content alone; ``None`` where only its name, if anything, tells it."""
+    try:
+        return identify("", head).name
+    except (FileInvalid, UnsupportedFormat):
+        return None
+
+
 def _disagree(claimed: Format, actual: Format) -> bool:
     """Whether the name promised another kind of thing; sound and video share their containers."""
     audiovisual = (Family.VIDEO, Family.SOUND)
@@ -264,9 +272,7 @@ def _unrecognised(name: str, claimed: Format | None) -> Format:
     if claimed is not None and claimed.name in _WITHOUT_MAGIC:
         return claimed
     if claimed is None:
-        raise UnsupportedFormat(
-            f"The content of {_quoted(name)} is of no format that convertd knows; GET /formats lists them."
-        )
+        raise UnsupportedFormat(f"The content of {_quoted(name)} is of no format that convertd knows.")
     raise UnsupportedFormat(
         f"{_quoted(name)} is named as {claimed.name} but its content is of no known format."
     )

@@ -15,6 +15,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int = 0
     succeeded: int = 0
     input_bytes: int = 0
+    """Of jobs that have succeeded."""
     output_bytes: int = 0
     saved_bytes: int = 0
     """By how much the outputs of each task are smaller than its inputs; nothing where they are larger."""
@@ -28,9 +29,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 def usage_of(job: Job) -> Usage:
     """What an ended job counts for."""
+    if job.state is not State.SUCCEEDED:
+        return Usage(jobs=1)
     return Usage(
         jobs=1,
-        succeeded=int(job.state is State.SUCCEEDED),
+        succeeded=1,
         input_bytes=sum(blob.bytes for blob in job.inputs),
         output_bytes=sum(blob.bytes for blob in job.outputs),
         saved_bytes=sum(_saved(job, index) for index in range(len(job.tasks))),

@@ -47,7 +47,7 @@ def _readable(header: str) -> str:
 def retry_after(header: str | None, *, now: float) -> float | None:
     """Seconds to wait, from ``Retry-After`` as seconds or as a date; ``None`` if it is neither."""
     header = (header or "").strip()
-    if re.fullmatch(r"\d{1,9}", header, re.ASCII):
+    if re.fullmatch(r"\d{1,100}", header, re.ASCII):
         return float(header)
     try:
         return max(0.0, parsedate_to_datetime(header).timestamp() - now)

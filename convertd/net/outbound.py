@@ -23,12 +23,23 @@ from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
 
 from convertd import __version__
-from convertd.errors import ConvertdError, FetchFailed, FetchRefused, InvalidRequest, TooLarge
+from convertd.errors import (
+    ConvertdError,
+    FetchFailed,
+    FetchRefused,
+    InvalidRequest,
+    TooLarge,
+    Unavailable,
+)
 from convertd.net.answers import beginning, file_name, retry_after
 from convertd.net.resolver import Lookups
 from convertd.net.rules import AddressPolicy
 from convertd.net.targets import Target, parse_target
 
+FETCHES: Final = 128
+"""Files that are fetched at a time; each holds an open file and two connections."""
+FETCHES_PER_ACCOUNT: Final = 32
+"""Of these, for one account."""
 _REDIRECTS: Final = 5
 _REDIRECTING: Final = frozenset({301, 302, 303, 307, 308})
 _ANSWER_BYTES: Final = 64 * 1024
@@ -48,6 +59,10 @@ class OutboundPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """For finding the name and connecting."""
     idle_seconds: float = 30.0
     """For the next bytes of a file to come."""
+    turn_seconds: float = 30.0
+    """For others' fetches to make room."""
+    answer_seconds: float = 2.0
+    """For the rest of the answer to a POST, once its status is there."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +170,8 @@ class Gate:
         self._policy = AddressPolicy(policy.allow)
         self._resolver = resolver
         self._lookups = Lookups()
+        self._fetches = asyncio.Semaphore(FETCHES)
+        self._fetches_of: dict[str, asyncio.Semaphore] = {}
         self._now = now
 
     def target(self, url: str, *, field: str | None) -> Target:
@@ -184,13 +201,18 @@ class Gate:
         """GET a file of at most ``max_bytes``, following redirects, each judged like the first address.
 
         Raises ``InvalidRequest``, ``FetchRefused``, ``FetchFailed`` (any status but 200, and a time cap that
-        covers the body of the ``async with`` as well) and ``TooLarge``. A redirect from https to http is
+        covers the body of the ``async with`` as well), ``TooLarge``, and ``Unavailable`` where too many other
+        files are being fetched. A redirect from https to http is
         refused: it would show the world what the client took care to hide. Compressed transfer is not asked
         for and not taken, so that what is measured is what comes.
         """
+        request = self._request(account, self.target(url, field=field), field)
         try:
-            async with asyncio.timeout(self._limits.fetch_seconds) as cap, AsyncExitStack() as stack:
-                request = self._request(account, self.target(url, field=field), field)
+            async with (
+                self._turn(account),
+                asyncio.timeout(self._limits.fetch_seconds) as cap,
+                AsyncExitStack() as stack,
+            ):
                 request, response = await self._follow(request, stack)
                 _check_whole(request, response)
                 yield Fetched(request, response, max_bytes=max_bytes)
@@ -201,6 +223,21 @@ class Gate:
                 f"The file took longer than {self._limits.fetch_seconds:g} seconds (outbound.fetch_time).",
                 field=field,
             ) from error
+
+    @asynccontextmanager
+    async def _turn(self, account: str) -> AsyncIterator[None]:
+        """Room for one fetch."""
+        mine = self._fetches_of.setdefault(account, asyncio.Semaphore(FETCHES_PER_ACCOUNT))
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._limits.turn_seconds):
+                    await stack.enter_async_context(mine)
+                    await stack.enter_async_context(self._fetches)
+            except TimeoutError as error:
+                raise Unavailable(
+                    "The server is fetching as many files as it may; try again shortly.", retry_after=10
+                ) from error
+            yield
 
     async def post(
         self,
@@ -221,9 +258,10 @@ class Gate:
         text = bytearray()
         try:
             async with (
-                asyncio.timeout(timeout),
+                asyncio.timeout(timeout) as patience,
                 self._send(request, hdrs.METH_POST, headers, idle=None, data=body) as response,
             ):
+                _shorten(patience, self._limits.answer_seconds)
                 while len(text) < _ANSWER_BYTES and (chunk := await response.content.readany()):
                     text += chunk
         except _NO_ANSWER as error:
@@ -304,6 +342,12 @@ class Gate:
             ) as response,
         ):
             yield response
+
+
+def _shorten(patience: asyncio.Timeout, seconds: float) -> None:
+    """Let it end within so many seconds from now, if not before."""
+    until = asyncio.get_running_loop().time() + seconds
+    patience.reschedule(min(until, patience.when() or until))
 
 
 def refusal(target: Target, field: str | None, *, addresses: tuple[str, ...] | list[str]) -> FetchRefused:

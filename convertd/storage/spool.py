@@ -123,6 +123,7 @@ class LocalWriter:
         """Leave nothing behind; what went wrong with the last batch does not matter any more."""
         with contextlib.suppress(ConvertdError, OSError, ValueError):
             await self._written()
+        self._take()  # an error's traceback may keep this writer for long, but not what it gathered
         await self._hop(self.spool.discard)
 
     async def _written(self) -> None:

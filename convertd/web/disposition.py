@@ -34,14 +34,14 @@ def safe_name(name: str) -> str:
     name = "".join(c for c in name if unicodedata.category(c) not in _UNSAFE_CATEGORIES)
     name = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
     name = _RESERVED_CHARACTERS.sub("_", unicodedata.normalize("NFC", name)).strip(". ")
-    name = _shortened(name)
+    name = shortened(name)
     if _RESERVED_NAMES.fullmatch(name):
         name = f"_{name}"
     return name or _NAMELESS
 
 
-def _shortened(name: str) -> str:
-    """At most :data:`LONGEST_BYTES`, cut from the stem so that a short extension stays."""
+def shortened(name: str) -> str:
+    """``name`` in at most :data:`LONGEST_BYTES`, cut from the stem so that a short extension stays."""
     raw = name.encode()
     if len(raw) <= LONGEST_BYTES:
         return name

@@ -27,7 +27,9 @@ def page_size(request: web.Request, default: int = 20) -> int:
     return whole_number(text, "limit", least=1, most=MOST_ON_PAGE) if text else default
 
 
-def page_offset(request: web.Request) -> int:
-    """``offset``; an empty one counts as absent."""
-    text = request.query.get("offset")
+def page_offset(request: web.Request, limit: int) -> int:
+    """``offset``, or what ``page``, counted from 1, comes to; empty ones count as absent."""
+    text, page = request.query.get("offset"), request.query.get("page")
+    if page and not text:
+        return (whole_number(page, "page", least=1, most=_MOST_OFFSET // limit) - 1) * limit
     return whole_number(text, "offset", least=0, most=_MOST_OFFSET) if text else 0

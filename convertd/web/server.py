@@ -27,6 +27,8 @@ ACCOUNT: Final = web.RequestKey("account", str)
 KEEPALIVE_SECONDS: Final = 75.0
 SHUTDOWN_SECONDS: Final = 2.0
 BACKLOG: Final = 1024
+TARGET_BYTES: Final = 32 * 1024
+"""Longest address: where the file is the body, all else stands in the query, JSON included."""
 _HOST: Final = re.compile(r"([\w.~%-]{0,255}|\[[0-9a-f:.]{2,45}\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 
 
@@ -49,13 +51,16 @@ _SLASHES: Final = re.compile("//+")
 def _tidied(message: RawRequestMessage) -> RawRequestMessage:
     """The request without slashes too many in its address, as come of a base URL that ends in one.
 
-    No redirect does that: many clients do not send their body again.
+    No redirect does that: many clients do not send their body again. An address that is sent whole counts
+    as its path: the host that this server has is that of the Host header, which is checked.
     """
-    path = message.url.raw_path
-    tidy = _SLASHES.sub("/", path).rstrip("/") or "/"
-    if tidy == path:
-        return message
-    return message._replace(url=message.url.with_path(tidy, encoded=True, keep_query=True))
+    url = message.url
+    if url.absolute:
+        url = url.relative()
+    tidy = _SLASHES.sub("/", url.raw_path).rstrip("/") or "/"
+    if tidy != url.raw_path:
+        url = url.with_path(tidy, encoded=True, keep_query=True)
+    return message if url is message.url else message._replace(url=url)
 
 
 def _check_host(request: web.Request) -> None:
@@ -120,6 +125,8 @@ class Server:
                 render_error=self._render_error,
                 access_log=None,
                 keepalive_timeout=KEEPALIVE_SECONDS,
+                max_line_size=TARGET_BYTES,
+                auto_decompress=False,  # or it unpacks what nobody reads, too; see Intake
             ),
             host,
             port,

@@ -17,6 +17,7 @@ from convertd.model.formats import identify
 from convertd.model.job import Artifact
 from convertd.net.outbound import Fetched
 from convertd.storage.base import BlobStore
+from convertd.web.disposition import shortened
 from convertd.web.forms import decoded, next_part, plain_name, text_of
 
 T = TypeVar("T")
@@ -33,7 +34,6 @@ _FIELDS: Final = 1000
 _FRAMING_BYTES: Final = 8 * 1024 * 1024
 """More than the boundaries and heads of a form's parts may well take."""
 _PATH_BYTES: Final = 1024
-_NAME_LENGTH: Final = 255
 
 
 class UploadLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +138,7 @@ class Intake:
     async def multipart(self, request: web.Request, received: Received, *, files: Sequence[str]) -> None:
         """The parts of a form: those named in ``files``, or so with an index (``files[0]``), are files, the
         others text."""
-        self._check_length(request, self.limits.request + _FRAMING_BYTES, "limits.request")
+        _check_head(request, self.limits.request + _FRAMING_BYTES, "limits.request")
         try:
             reader = await request.multipart()
         except (AssertionError, KeyError, ValueError) as error:  # aiohttp's, where there is no Content-Type
@@ -147,15 +147,18 @@ class Intake:
 
     async def raw(self, request: web.Request, received: Received, *, name: str) -> None:
         """The whole body as one file called ``name``."""
-        self._check_length(request, self.limits.file, "limits.upload")
+        _check_head(request, self.limits.file, "limits.upload")
         source = _Source(part="", name=name, media_type=request.content_type)
         await self._guarded(self._file(received, source, request.content.readany))
 
-    async def fetched(self, received: Received, fetched: Fetched, *, part: str) -> None:
-        """The file that an address gave."""
+    async def fetched(
+        self, received: Received, fetched: Fetched, *, part: str, check: Callable[[], None]
+    ) -> None:
+        """The file that an address gave; ``check`` is called between its chunks, and may raise."""
         chunks = fetched.chunks()
 
         async def next_chunk() -> bytes:
+            check()
             async for chunk in chunks:
                 if chunk:
                     return chunk
@@ -185,6 +188,7 @@ class Intake:
 
     async def whole(self, request: web.Request, *, limit: int) -> bytes:
         """A small body that is no file, of at most ``limit`` bytes."""
+        _check_head(request, limit, "a body without a file")
         body = bytearray()
 
         async def read() -> None:
@@ -202,6 +206,8 @@ class Intake:
             async with asyncio.timeout(self.limits.seconds) as whole:
                 await reading
         except (ConnectionError, web.RequestPayloadError) as error:
+            # The connection's reader keeps its error, whose traceback keeps all frames that read from it.
+            error.__traceback__ = None
             raise InvalidRequest("The upload broke off before its end.", detail=repr(error)) from error
         except TimeoutError as error:
             if whole.expired():
@@ -211,11 +217,6 @@ class Intake:
             raise UploadTimeout(f"The upload {took}.") from error
         except (HttpProcessingError, ValueError) as error:
             raise InvalidRequest("The multipart body is malformed.", detail=repr(error)) from error
-
-    def _check_length(self, request: web.Request, limit: int, setting: str) -> None:
-        """Refuse early what says itself that it is too large."""
-        if request.content_length is not None and request.content_length > limit:
-            raise _too_large(limit, setting)
 
     async def _parts(self, reader: MultipartReader, received: Received, files: Sequence[str]) -> None:
         left = TEXT_BYTES
@@ -293,6 +294,15 @@ class Intake:
             )
 
 
+def _check_head(request: web.Request, limit: int, setting: str) -> None:
+    """Refuse early what says itself that it is too large, or packed: nothing is unpacked here."""
+    if request.content_length is not None and request.content_length > limit:
+        raise _too_large(limit, setting)
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise InvalidRequest(f"The body has the Content-Encoding {encoding[:40]!r}; send it unpacked.")
+
+
 def _continued(first: bytes, rest: NextChunk) -> NextChunk:
     read = iter((first,))
 
@@ -326,4 +336,4 @@ def clean_name(name: str) -> str:
     """A client's file name as it is kept and shown: its last part, printable; never a path."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     printable = "".join(char for char in last if char.isprintable()).strip()
-    return printable[-_NAME_LENGTH:] if printable.strip(".") else "upload"
+    return shortened(printable) if printable.strip(".") else "upload"

@@ -260,18 +260,36 @@ async def test_a_secret_in_the_query_stays_out_of_the_log(start: Start, session:
     assert "keptquiet" not in server.log
 
 
-async def test_a_secret_needs_an_address_and_a_direct_conversion_a_secret(
+async def test_a_secret_needs_an_address_which_a_direct_conversion_may_have_too(
     start: Start, session: ClientSession, receiver: Receiver
 ) -> None:
     api = Api(session, start(**ALLOWED).url)
     given: dict[str, Any] = {"to": "webp", "filename": "a.png"}
     reply = await api.submit(PNG, callback_secret="x", **given)
     assert reply.problem(400, "invalid_request")["field"] == "callback_secret"
-    reply = await api.submit(PNG, path="/convert", callback_url=receiver.url, **given)
-    assert reply.problem(400, "invalid_request")["field"] == "callback_secret"
-    own: dict[str, Any] = {"callback_url": receiver.url, "callback_secret": "own"}
-    assert (await api.submit(PNG, path="/convert", **given, **own)).status == 200
-    assert await receiver.wait_for(1)
+    for unfit in ("x" * 257, "tab\tinside"):
+        reply = await api.submit(PNG, callback_url=receiver.url, callback_secret=unfit, **given)
+        assert reply.problem(400, "invalid_request")["field"] == "callback_secret"
+    assert (await api.submit(PNG, path="/convert", callback_url=receiver.url, **given)).status == 200
+    (received,) = await receiver.wait_for(1)
+    secret = (await api.get("/callbacks/secret")).json["secret"]
+    assert verify(received.body, received.headers, secret)
+
+
+async def test_while_a_secret_is_replaced_both_sign(
+    start: Start, session: ClientSession, receiver: Receiver
+) -> None:
+    api = Api(session, start(**ALLOWED).url)
+    first = await submitted(api, receiver.url)
+    await receiver.wait_for(1)
+    new = (await api.request("POST", "/callbacks/secret")).json["secret"]
+    second = await submitted(api, receiver.url)
+    assert new == second["callback_secret"] != first["callback_secret"]
+    before, after = await receiver.wait_for(2)
+    assert verify(before.body, before.headers, first["callback_secret"])
+    for secret in (first["callback_secret"], new):
+        assert verify(after.body, after.headers, secret)
+        assert Webhook(secret).verify(after.body, after.headers)
 
 
 async def test_deliveries_are_their_accounts_own(

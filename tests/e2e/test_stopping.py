@@ -68,6 +68,31 @@ async def test_a_long_poll_is_answered_before_the_end(start: Start, session: Cli
     assert server.wait() == 0
 
 
+async def test_who_waits_for_what_outlasts_the_grace_is_answered(
+    start: Start, session: ClientSession
+) -> None:
+    server = start("--workers", "1", JOBS_GRACE="200ms")
+    api = Api(session, server.url)
+    job = await api.linger(20)
+    await api.progressing(job["id"])
+    linger = {"to": "txt", "operation": "linger", "seconds": 20}
+    waiting = [
+        asyncio.create_task(api.submit(b"slow\n", wait=30, **linger)),
+        asyncio.create_task(api.submit(b"slow\n", path="/convert", **linger)),
+        asyncio.create_task(api.get(f"/jobs/{job['id']}", headers={"Prefer": "wait=30"})),
+        asyncio.create_task(api.request("POST", "/v1/convert?target=webp&filename=a.png", data=PNG)),
+    ]
+    while len((await api.get("/jobs")).json["jobs"]) < 4:
+        pass
+    server.send(signal.SIGTERM)
+    created, converted, polled, hosted = await asyncio.gather(*waiting)
+    assert {created.job(202)["status"], converted.job(202)["status"], polled.job(200)["status"]} == {"queued"}
+    assert hosted.status == 502
+    assert int(hosted.headers["Retry-After"]) > 0
+    assert server.wait() == 0
+    assert rows(server.data_dir, "SELECT DISTINCT state FROM jobs") == [("queued",)]
+
+
 async def test_what_outlasts_the_grace_goes_back_to_the_queue(start: Start, session: ClientSession) -> None:
     server = start("--workers", "2", JOBS_GRACE="200ms")
     api = Api(session, server.url)

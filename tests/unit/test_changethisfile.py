@@ -33,7 +33,7 @@ OF_FAILED_JOBS = {"file_invalid", "engine_error", "timeout"}
 
 def services() -> Mock:
     made = Mock()
-    made.signer.sign = lambda key, until: f"{key}-{until}"
+    made.link = lambda place, key, until: f"{place}/{key}-{until}"
     made.links_until = lambda job: 4711
     made.rate_headers = lambda request: {}
     return made

@@ -106,18 +106,16 @@ async def test_an_account_has_one_secret_from_its_first_use_on(service: Delivery
 
 async def test_after_a_rotation_both_sign_for_a_while(house: House, service: DeliveryService) -> None:
     first = await service.secret("local")
-    second = await service.rotate("local", keep_previous=60)
+    second = await service.rotate("local")
     assert first != second == await service.secret("local")
     delivery = await service.send_test("local", "native", PLAIN)
     now = house.clock()
-    assert await service.secrets_for(delivery, now + 59) == (second, first)
-    assert await service.secrets_for(delivery, now + 60) == (second,)
-    third = await service.rotate("local", keep_previous=0)
-    assert await service.secrets_for(delivery, now) == (third,)
+    assert await service.secrets_for(delivery, now + 86_399) == (second, first)
+    assert await service.secrets_for(delivery, now + 86_400) == (second,)
 
 
 async def test_a_rotation_may_make_the_first_secret(service: DeliveryService) -> None:
-    assert await service.rotate("anna", keep_previous=60) == await service.secret("anna")
+    assert await service.rotate("anna") == await service.secret("anna")
 
 
 async def test_a_callbacks_own_secret_signs_alone(house: House, service: DeliveryService) -> None:

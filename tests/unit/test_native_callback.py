@@ -23,8 +23,9 @@ SECRET, OLD = new_secret(), new_secret()
 
 
 def form() -> NativeForm:
-    services = Mock(link_seconds=3600.0)
-    services.link_at = lambda origin, key, until: f"{origin}/download/{key}?until={until}"
+    services = Mock()
+    services.link = lambda place, key, until: f"{place}/{key}?until={until}"
+    services.links_until = lambda job, now: int(now + 3600.0)
     return NativeForm(services, version="1.2.3")
 
 

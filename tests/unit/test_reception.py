@@ -17,7 +17,7 @@ from tests.support.work import House
 def reception(job: Job) -> tuple[Reception, Mock]:
     """A reception for a ``job`` that does not change, and the service that it asks."""
     waits = {name: AsyncMock(return_value=job) for name in ("wait_terminal", "wait_change")}
-    service = Mock(cancel=AsyncMock(), **waits)
+    service = Mock(cancel=AsyncMock(), stopping=False, **waits)
     return Reception(jobs=service, intake=Mock(), gate=Mock(), unpacker=Mock()), service
 
 
@@ -117,3 +117,16 @@ async def test_who_gives_up_takes_nothing_from_others_that_wait() -> None:
     with pytest.raises(Unavailable):
         await room.succeeded(job, within=0.0)
     assert (await house.service.get(job.account, job.id)).state is State.CANCELLED
+
+
+async def test_a_stop_ends_waits_and_takes_nothing_back() -> None:
+    house = House()
+    job = await house.submit()
+    room = Reception(jobs=house.service, intake=Mock(), gate=Mock(), unpacker=Mock())
+    waiting = asyncio.create_task(room.succeeded(job, within=60.0))
+    await asyncio.sleep(0)
+    house.service.end_waits()
+    with pytest.raises(Unavailable, match="stopping") as raised:
+        await waiting
+    assert raised.value.retry_after is not None
+    assert (await house.service.get(job.account, job.id)).state is State.QUEUED

@@ -8,13 +8,14 @@ from typing import Any, Final
 import msgspec
 
 from convertd.api.changethisfile import views
-from convertd.api.dialect import Services, result_key
+from convertd.api.dialect import Services, has_all_outputs, result_key
 from convertd.model.callback import Delivery, Event, Message
 from convertd.model.job import Job, State
 from convertd.model.signatures import hashed_key, timestamped_hex
 from convertd.units import MINUTE
 from convertd.web.replies import timestamp
 
+DOWNLOADS: Final = "/v1/jobs/download"
 TEST_EVENT: Final = "webhook.test"
 
 _EVENTS: Final = {
@@ -64,7 +65,6 @@ class ChangeThisFileForm:
 
 def download_url(services: Services, origin: str, job: Job) -> str | None:
     """A fresh link to the job's output, or to the ZIP of several; ``None`` where there is none (any more)."""
-    if job.state is not State.SUCCEEDED or any(output.gone for output in job.outputs):
+    if job.state is not State.SUCCEEDED or not has_all_outputs(job):
         return None
-    token = services.signer.sign(result_key(job), services.links_until(job))
-    return f"{origin}/v1/jobs/download/{token}"
+    return services.link(origin + DOWNLOADS, result_key(job), services.links_until(job))

@@ -9,11 +9,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from convertd.api.changethisfile import requests, views
-from convertd.api.changethisfile.callback import TEST_EVENT, ChangeThisFileForm, download_url
+from convertd.api.changethisfile.callback import DOWNLOADS, TEST_EVENT, ChangeThisFileForm, download_url
 from convertd.api.dialect import Services, result_key
 from convertd.api.reception import Desk, Order
 from convertd.errors import Conflict, InvalidRequest, NotFound
-from convertd.jobs.deliveries import OLD_SECRET_SECONDS
 from convertd.jobs.store import Selection
 from convertd.model.callback import CallbackForm
 from convertd.model.formats import identify_as
@@ -62,7 +61,7 @@ class ChangeThisFileDialect:
             self._route("POST", "/v1/jobs", self._create, accepts_work=True),
             self._route("GET", "/v1/jobs", self._list),
             self._route("GET", "/v1/jobs/{job_id}", self._show),
-            Route(method="GET", path="/v1/jobs/download/{token}", handler=self._download, public=True),
+            Route(method="GET", path=f"{DOWNLOADS}/{{token}}", handler=self._download, public=True),
             self._route("POST", "/v1/convert", self._convert, accepts_work=True),
             self._route("GET", "/v1/usage", self._usage),
             self._route("POST", "/v1/webhooks/secret", self._new_secret),
@@ -132,9 +131,7 @@ class ChangeThisFileDialect:
             claimed = None if wanted.source is None else identify_as(wanted.source, upload.head)
             inputs = desk.artifacts(claimed, source_field="source")
             task = requests.task_of(services.registry, inputs[0], wanted)
-            callback = None
-            if wanted.webhook_url is not None:
-                callback = await services.callback(request, wanted.webhook_url, None, field="webhook_url")
+            callback = await services.callback(request, wanted.webhook_url, field="webhook_url")
             order = Order(
                 operation=CONVERT, inputs=inputs, tasks=(task,), metadata=wanted.metadata, callback=callback
             )
@@ -162,7 +159,8 @@ class ChangeThisFileDialect:
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/jobs: newest first."""
-        limit, offset = page_size(request), page_offset(request)
+        limit = page_size(request)
+        offset = page_offset(request, limit)
         selection = Selection(account=request[ACCOUNT], dialect=self.name, states=_states(request))
         total = await self._jobs.count(selection)
         found = await self._jobs.page(selection, limit=limit, offset=offset)
@@ -178,9 +176,7 @@ class ChangeThisFileDialect:
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/jobs/download/{token}."""
-        services = self._services
-        key = services.signer.verify(request.match_info["token"], services.clock())
-        return await services.send(request, key)
+        return await self._services.download(request, request.match_info["token"])
 
     async def _convert(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/convert: the bytes in one request, or where they are for those who ask for JSON."""
@@ -206,8 +202,7 @@ class ChangeThisFileDialect:
 
     async def _new_secret(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/webhooks/secret: a new one each time, which signs from now on."""
-        deliveries = self._services.deliveries
-        secret = await deliveries.rotate(request[ACCOUNT], keep_previous=OLD_SECRET_SECONDS)
+        secret = await self._services.deliveries.rotate(request[ACCOUNT])
         return json_response({"secret": secret}, headers={"Cache-Control": "no-store"})
 
     async def _send_test(self, request: web.Request) -> web.StreamResponse:
@@ -219,7 +214,8 @@ class ChangeThisFileDialect:
         url = given.get(field)
         if not isinstance(url, str) or not url:
             raise InvalidRequest("'url' is missing: the address to send a test event to.", field="url")
-        callback = await services.callback(request, url, None, field=field)
+        callback = await services.callback(request, url, field=field)
+        assert callback is not None  # noqa: S101 - there is a URL
         delivery = await services.deliveries.send_test(request[ACCOUNT], self.name, callback)
         queued = {"ok": True, "event": TEST_EVENT, "delivery_id": delivery.id, "url": url}
         return json_response(queued, status=202)

@@ -1,6 +1,5 @@
 """Convertly's API: its paths, words, errors and callbacks."""
 
-from convertd.api.convertly.callback import ConvertlyForm
 from convertd.api.convertly.dialect import ConvertlyDialect
 
-__all__ = ["ConvertlyDialect", "ConvertlyForm"]
+__all__ = ["ConvertlyDialect"]

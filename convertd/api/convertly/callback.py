@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from convertd.api.convertly.views import event_id, first_name, job_view
+from convertd.api.convertly.views import event_id, first_name, job_view, link_maker
 from convertd.api.dialect import Services
 from convertd.model.callback import Delivery, Event, Message
 from convertd.model.signatures import timestamped_hex
@@ -46,8 +46,7 @@ class ConvertlyForm:
         services, job = self._services, delivery.job
         if job is None:
             return {}
-        origin, until = delivery.callback.origin, services.links_until(job)
-        view = job_view(job, lambda key: services.link_at(origin, key, until))
+        view = job_view(job, link_maker(services, delivery.callback.origin, job))
         return {"filename": first_name(job), **view}
 
 

@@ -13,6 +13,7 @@ from convertd.api.convertly.deliveries import DeliveryHandlers
 from convertd.api.convertly.errors import error_response
 from convertd.api.convertly.jobs import JobHandlers
 from convertd.api.convertly.tools import OTHERS_TOOLS
+from convertd.api.convertly.views import DOWNLOADS
 from convertd.api.dialect import Services
 from convertd.model.callback import CallbackForm
 from convertd.web.problems import Problem
@@ -21,6 +22,7 @@ from convertd.web.server import Route
 _OWN: Final = re.compile(
     r"/api/(jobs|convert|compress|files|folders|uploads|transfer|webhooks|workflows|currency|video)(/|$)"
 )
+_TOOL_NAME: Final = f"{{tool:(?!(?:{'|'.join(OTHERS_TOOLS)})$)[^/]+}}"
 _TOOL: Final = re.compile(r"/api/media(?:/([^/]*)|$)")
 
 
@@ -46,9 +48,10 @@ class ConvertlyDialect:
             Route(method="GET", path="/api/jobs", handler=jobs.list),
             Route(method="GET", path="/api/jobs/{id}", handler=jobs.show),
             Route(method="DELETE", path="/api/jobs/{id}", handler=jobs.cancel),
+            Route(method="GET", path=f"{DOWNLOADS}/{{token}}", handler=jobs.download, public=True),
             Route(method="POST", path="/api/convert", handler=jobs.convert, accepts_work=True),
             Route(method="POST", path="/api/compress", handler=jobs.compress, accepts_work=True),
-            Route(method="POST", path="/api/media/{tool}", handler=jobs.tool, accepts_work=True),
+            Route(method="POST", path=f"/api/media/{_TOOL_NAME}", handler=jobs.tool, accepts_work=True),
             Route(method="GET", path="/api/webhooks/deliveries", handler=deliveries.list),
             Route(
                 method="POST",

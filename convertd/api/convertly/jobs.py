@@ -13,7 +13,7 @@ from convertd.api.convertly.conversions import read_compression, read_conversion
 from convertd.api.convertly.forms import Fields
 from convertd.api.convertly.submitting import Submitter
 from convertd.api.convertly.tasks import Wish
-from convertd.api.convertly.tools import OTHERS_TOOLS, file_parts, known_tool, read_tool
+from convertd.api.convertly.tools import file_parts, known_tool, read_tool
 from convertd.api.dialect import Services
 from convertd.errors import Conflict, InvalidRequest, NotFound
 from convertd.jobs.store import Selection
@@ -60,7 +60,8 @@ class JobHandlers:
 
     async def list(self, request: web.Request) -> web.Response:
         """GET /api/jobs, newest first."""
-        limit, offset = page_size(request), page_offset(request)
+        limit = page_size(request)
+        offset = page_offset(request, limit)
         status = request.query.get("status", "").lower()
         if status and status not in _STATES:
             raise InvalidRequest(f"'status' is one of {', '.join(_STATES)}.", field="status")
@@ -96,9 +97,11 @@ class JobHandlers:
         return views.job_view(job, self._link(request, job))
 
     def _link(self, request: web.Request, job: Job) -> views.Link:
-        services = self._services
-        until = services.links_until(job)
-        return lambda key: services.link(request, key, until)
+        return views.link_maker(self._services, self._services.origin(request), job)
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        """GET /api/jobs/download/{token}: where a ``downloadUrl`` leads; it needs no key."""
+        return await self._services.download(request, request.match_info["token"])
 
     # At once
 
@@ -119,8 +122,6 @@ class JobHandlers:
     async def tool(self, request: web.Request) -> web.Response:
         """POST /api/media/{tool}; with ``async`` (or ``background``) it becomes a job."""
         name = request.match_info["tool"]
-        if name in OTHERS_TOOLS:
-            raise web.HTTPNotFound
         known_tool(name)  # before the body is read
         job, fields = await self._submitter.job(
             request, lambda fields, parts: read_tool(name, fields, parts), parts=file_parts(name)

@@ -22,7 +22,6 @@ from convertd.web.uploads import Upload
 _URL: Final = "sourceUrl"
 _KEY: Final = "idempotencyKey"
 _FLAGS: Final = ("createArchive", "saveToStorage", "async", "background")
-_SECRET_LENGTH: Final = 256
 
 Read = Callable[[Fields, Sequence[str]], Wish]
 """Understands the fields of a request that brings files under these part names."""
@@ -40,7 +39,9 @@ class Submitter:
     ) -> tuple[Job, Fields]:
         """The job that the request makes, or made when it came first, and what the request says."""
         reception = self._services.reception
-        async with reception.desk(request, dialect=self._dialect, key=key_of(request)) as desk:
+        async with reception.desk(
+            request, dialect=self._dialect, key=key_of(request), key_may_follow=True
+        ) as desk:
             pairs = await read_pairs(request, desk, files=parts)
             fields = Fields(pairs)
             key = fields.text(_KEY)
@@ -105,16 +106,13 @@ class Submitter:
         return None
 
     async def _callback(self, request: web.Request, fields: Fields) -> Callback | None:
-        url, secret = fields.text("callbackUrl"), fields.text("callbackSecret")
-        if url is None:
-            if secret is not None:
-                raise InvalidRequest("'callbackSecret' goes with a 'callbackUrl'.", field="callbackUrl")
-            return None
-        if secret is not None and len(secret) > _SECRET_LENGTH:
-            raise InvalidRequest(
-                f"'callbackSecret' takes up to {_SECRET_LENGTH} characters.", field="callbackSecret"
-            )
-        return await self._services.callback(request, url, secret, field="callbackUrl")
+        return await self._services.callback(
+            request,
+            fields.text("callbackUrl"),
+            fields.text("callbackSecret"),
+            field="callbackUrl",
+            key_field="callbackSecret",
+        )
 
 
 async def _drop_doubles(desk: Desk) -> None:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
-from convertd.api.dialect import archive_key, archive_name
+from convertd.api.dialect import Services, archive_key, archive_name, has_all_outputs
 from convertd.model.callback import Delivery, DeliveryState
 from convertd.model.formats import FORMATS
 from convertd.model.job import Artifact, Job, State, Task
@@ -17,6 +17,8 @@ from convertd.web.replies import timestamp
 
 Link = Callable[[str], str]
 """Makes the signed address of what has this key."""
+
+DOWNLOADS: Final = "/api/jobs/download"
 
 STATUS: Final = {
     State.QUEUED: "pending",
@@ -36,6 +38,12 @@ _DELIVERY: Final = {
     DeliveryState.DELIVERED: "delivered",
     DeliveryState.DEAD: "failed",
 }
+
+
+def link_maker(services: Services, origin: str, job: Job) -> Link:
+    """For the outputs of the job, of the server under this scheme, host and port."""
+    place, until = origin + DOWNLOADS, services.links_until(job)
+    return lambda key: services.link(place, key, until)
 
 
 def created_view(job: Job) -> dict[str, Any]:
@@ -62,7 +70,7 @@ def job_view(job: Job, link: Link) -> dict[str, Any]:
         "completedAt": timestamp(job.finished_at),
     }
     if job.extras.get("archive"):
-        view["archiveUrl"] = link(archive_key(job.id)) if _has_archive(job) else None
+        view["archiveUrl"] = link(archive_key(job.id)) if has_all_outputs(job) else None
     return view
 
 
@@ -86,24 +94,27 @@ def failures(job: Job) -> list[dict[str, str]]:
     return [
         *job.extras.get(PASSED_OVER, ()),
         *(
-            {"filename": _first_input(job, task).name, "error": task.error.message}
+            {
+                "filename": _first_input(job, task).name,
+                "error": task.error.message if task.error else _CANCELLED,
+            }
             for task in job.tasks
-            if task.state is State.FAILED and task.error is not None
+            if task.state in (State.FAILED, State.CANCELLED)
         ),
     ]
 
 
 def file_views(job: Job, link: Link) -> list[dict[str, Any]]:
     """Every output, and the archive of them all where one was asked for."""
-    views = _output_views(job, link)
-    if job.extras.get("archive") and _has_archive(job):
-        views.append(_archive_view(job, link))
+    names = Names()
+    views = _output_views(job, link, names)
+    if job.extras.get("archive") and has_all_outputs(job):
+        views.append(_archive_view(job, link) | {"filename": names.unique(archive_name(job))})
     return views
 
 
-def _output_views(job: Job, link: Link) -> list[dict[str, Any]]:
+def _output_views(job: Job, link: Link, names: Names) -> list[dict[str, Any]]:
     """Under names that differ, as in the archive: clients save files by them."""
-    names = Names()
     return [_file_view(job, output, link) | {"filename": names.unique(output.name)} for output in job.outputs]
 
 
@@ -127,7 +138,6 @@ def _archive_view(job: Job, link: Link) -> dict[str, Any]:
     original = sum(artifact.bytes for artifact in job.inputs)
     size = size_of(job.outputs)
     return {
-        "filename": archive_name(job.id),
         "originalSize": original,
         "finalSize": size,
         "savedPercent": round(100 * (original - size) / original, 1),
@@ -141,7 +151,7 @@ def _archive_view(job: Job, link: Link) -> dict[str, Any]:
 def tool_file_views(job: Job, link: Link) -> list[dict[str, Any]]:
     """Every output of a media tool that was waited for."""
     told = ("filename", "mimeType", "originalSize", "finalSize", "downloadUrl")
-    return [{name: view[name] for name in told} for view in _output_views(job, link)]
+    return [{name: view[name] for name in told} for view in _output_views(job, link, Names())]
 
 
 def media_view(job: Job, output: Artifact) -> dict[str, Any]:
@@ -195,10 +205,6 @@ def first_name(job: Job) -> str:
 
 def _first_input(job: Job, task: Task) -> Artifact:
     return job.inputs[task.inputs[0]]
-
-
-def _has_archive(job: Job) -> bool:
-    return job.state.terminal and bool(job.outputs) and not any(output.gone for output in job.outputs)
 
 
 def _file_id(key: str) -> str:

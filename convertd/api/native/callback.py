@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
 from convertd.api.dialect import Services
-from convertd.api.native.views import job_view
+from convertd.api.native.views import DOWNLOADS, job_view
 from convertd.model.callback import Delivery, Message
 from convertd.model.job import Job
 from convertd.model.signatures import standard_signature
@@ -70,7 +71,7 @@ class NativeForm:
         return job_view(
             job,
             origin=origin,
-            link=lambda key, until: services.link_at(origin, key, until),
-            links_until=int(now + services.link_seconds),
+            link=partial(services.link, origin + DOWNLOADS),
+            links_until=services.links_until(job, now),
             queue_position=None,
         )

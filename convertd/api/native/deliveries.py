@@ -8,7 +8,6 @@ from aiohttp import web
 
 from convertd.api.dialect import Services
 from convertd.api.native.requests import check_parameters
-from convertd.jobs.deliveries import OLD_SECRET_SECONDS
 from convertd.model.callback import Attempt, Delivery
 from convertd.web.replies import json_response, timestamp
 from convertd.web.server import ACCOUNT
@@ -40,8 +39,7 @@ class DeliveryHandlers:
     async def rotate(self, request: web.Request) -> web.Response:
         """POST /callbacks/secret: a new one; for a day the one before signs too."""
         check_parameters(request)
-        made = await self._deliveries.rotate(request[ACCOUNT], keep_previous=OLD_SECRET_SECONDS)
-        return _secret_response(made)
+        return _secret_response(await self._deliveries.rotate(request[ACCOUNT]))
 
 
 def _secret_response(secret: str) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -10,7 +11,10 @@ from convertd.api.dialect import Services
 from convertd.api.native.callback import NativeForm
 from convertd.api.native.deliveries import DeliveryHandlers
 from convertd.api.native.jobs import JobHandlers
+from convertd.api.native.requests import FORMATS_LISTED
 from convertd.api.native.system import Readiness, SystemHandlers
+from convertd.api.native.views import DOWNLOADS
+from convertd.errors import UnsupportedFormat
 from convertd.model.callback import CallbackForm
 from convertd.web.problems import Problem, problem_response
 from convertd.web.server import Route
@@ -50,7 +54,7 @@ class NativeDialect:
             Route(method="POST", path="/callbacks/secret", handler=deliveries.rotate),
             Route(method="POST", path="/convert", handler=jobs.convert, accepts_work=True),
             Route(method="PUT", path="/convert", handler=jobs.convert, accepts_work=True),
-            Route(method="GET", path="/download/{token}", handler=system.download, public=True),
+            Route(method="GET", path=f"{DOWNLOADS}/{{token}}", handler=system.download, public=True),
             Route(method="GET", path="/formats", handler=system.formats),
             Route(method="GET", path="/", handler=system.health, public=True),
             Route(method="GET", path="/healthz", handler=system.health, public=True),
@@ -64,4 +68,6 @@ class NativeDialect:
         return True
 
     def error(self, request: web.BaseRequest, problem: Problem) -> web.StreamResponse:
+        if problem.code == UnsupportedFormat.code:
+            problem = replace(problem, message=f"{problem.message} {FORMATS_LISTED}")
         return problem_response(problem)

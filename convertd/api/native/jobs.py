@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -13,12 +14,11 @@ from aiohttp import web
 from convertd.api.dialect import Services
 from convertd.api.native import requests
 from convertd.api.native.requests import Fields, Wanted
-from convertd.api.native.views import job_view
+from convertd.api.native.views import DOWNLOADS, job_view
 from convertd.api.reception import Desk, Order
 from convertd.errors import Conflict, InvalidRequest, from_code
 from convertd.jobs.store import Cursor, Selection
 from convertd.model.job import Callback, Job, State
-from convertd.model.signatures import new_secret
 from convertd.web.conditional import client_holds
 from convertd.web.idempotency import key_of
 from convertd.web.queries import page_size
@@ -30,7 +30,6 @@ _POLL_AFTER: Final = "1"
 _LINK_STEP: Final = 60
 """Links of one minute are the same, so that a job's document can be reused within it."""
 _REMEMBERED: Final = 512
-_SECRET_MADE: Final = "secret_made"  # noqa: S105 - a mark on jobs whose callback_secret the client does not know
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -51,7 +50,7 @@ class JobHandlers:
             job = await self._jobs.wait_terminal(job, wait)
         status = 200 if wait is not None and job.state.terminal else 202
         return await self._created(
-            request, job, status=status, replayed=replayed, waited=wait, more=_told_once(job)
+            request, job, status=status, replayed=replayed, waited=wait, more=await self._secret_of(job)
         )
 
     async def convert(self, request: web.Request) -> web.StreamResponse:
@@ -141,7 +140,7 @@ class JobHandlers:
                 inputs=desk.artifacts(wanted.source, source_field="source"),
                 tasks=wanted.tasks(len(desk.files), services.max_tasks, gathered=gathered),
                 metadata=wanted.metadata,
-                extras=_extras(wanted),
+                extras={"archive": True} if wanted.archive else {},
                 callback=callback,
             )
             return await desk.submit(order), False
@@ -164,10 +163,19 @@ class JobHandlers:
         return query
 
     async def _callback(self, request: web.Request, wanted: Wanted) -> Callback | None:
-        if wanted.callback_url is None:
-            return None
-        secret = wanted.callback_secret or new_secret()
-        return await self._services.callback(request, wanted.callback_url, secret, field="callback_url")
+        return await self._services.callback(
+            request,
+            wanted.callback_url,
+            wanted.callback_secret,
+            field="callback_url",
+            key_field="callback_secret",
+        )
+
+    async def _secret_of(self, job: Job) -> dict[str, str]:
+        """What the answers to the request that made the job tell besides: a secret that it did not bring."""
+        if job.callback is None or job.callback.secret is not None:
+            return {}
+        return {"callback_secret": await self._services.deliveries.secret(job.account)}
 
     # Answering
 
@@ -204,11 +212,12 @@ class JobHandlers:
 
     async def _document(self, request: web.Request, job: Job) -> bytes:
         services = self._services
+        origin = services.origin(request)
         view = job_view(
             job,
-            origin=services.origin(request),
-            link=lambda key, until: services.link(request, key, until),
-            links_until=self._link_minute() + _LINK_STEP + int(services.link_seconds),
+            origin=origin,
+            link=partial(services.link, origin + DOWNLOADS),
+            links_until=services.links_until(job, self._link_minute() + _LINK_STEP),
             queue_position=await self._jobs.queue_position(job),
         )
         return msgspec.json.encode(view)
@@ -254,19 +263,6 @@ def _is_known(request: web.Request, job: Job) -> bool:
     return client_holds(request, lambda etag: etag.startswith(f"{job.version}-")) is not False
 
 
-def _extras(wanted: Wanted) -> dict[str, Any]:
-    """What replies about the job will have to know."""
-    made = wanted.callback_url is not None and wanted.callback_secret is None
-    return {name: True for name, true in (("archive", wanted.archive), (_SECRET_MADE, made)) if true}
-
-
-def _told_once(job: Job) -> dict[str, Any]:
-    """What only the answers to the request that made the job tell."""
-    if job.callback is None or not job.extras.get(_SECRET_MADE):
-        return {}
-    return {"callback_secret": job.callback.secret}
-
-
 def _check_files(count: int, *, several: bool) -> None:
     if count == 0:
         raise InvalidRequest(
@@ -280,11 +276,6 @@ def _check_files(count: int, *, several: bool) -> None:
 def _check_single(wanted: Wanted) -> None:
     if len(wanted.targets) > 1:
         raise InvalidRequest("/convert makes one format; POST /jobs makes several.", field="to")
-    if wanted.callback_url is not None and wanted.callback_secret is None:
-        raise InvalidRequest(
-            "/convert answers with the file and cannot tell a secret that it makes; send a callback_secret.",
-            field="callback_secret",
-        )
 
 
 def _state(word: str | None) -> State | None:

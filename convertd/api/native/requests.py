@@ -14,10 +14,11 @@ from convertd.engines.base import Fidelity
 from convertd.engines.registry import Registry
 from convertd.errors import InvalidRequest
 from convertd.jobs.submission import TaskRequest, check_operation
-from convertd.model.formats import known_format
+from convertd.model.formats import Format, known_format
 from convertd.model.operations import CONVERT
 
 FILE_PART: Final = "file"
+FORMATS_LISTED: Final = "GET /formats lists what converts into what."
 _URL_FIELD: Final = "source_url"
 MAX_WAIT: Final = 30.0
 
@@ -25,7 +26,6 @@ JSON_BYTES: Final = 1024 * 1024
 _SHOWN: Final = 40
 """Characters of a client's name that an error repeats."""
 _METADATA_BYTES: Final = 8 * 1024
-_SECRET_LENGTH: Final = 256
 _ONCE: Final = (
     *("operation", "source", "min_fidelity", "metadata", "options", "filename", "archive"),
     *("callback_url", "callback_secret"),
@@ -85,7 +85,7 @@ def read_fields(registry: Registry, fields: Fields) -> Wanted:
     check_operation(registry, operation)
     source = _text(single, "source")
     if source is not None:
-        known_format(source, field="source")
+        format_named(source, field="source")
     return Wanted(
         operation=operation,
         targets=_targets(value for name, value in fields if name == "to"),
@@ -95,7 +95,7 @@ def read_fields(registry: Registry, fields: Fields) -> Wanted:
         metadata=_object(single, "metadata", _METADATA_BYTES),
         source_urls=_source_urls(value for name, value in fields if name == _URL_FIELD),
         callback_url=_text(single, "callback_url"),
-        callback_secret=_secret(single),
+        callback_secret=_text(single, "callback_secret"),
         archive=_flag(single, "archive"),
     )
 
@@ -129,19 +129,6 @@ def _flag(single: dict[str, Any], name: str) -> bool:
     return known
 
 
-def _secret(single: dict[str, Any]) -> str | None:
-    secret = _text(single, "callback_secret")
-    if secret is None:
-        return None
-    if len(secret) > _SECRET_LENGTH or not secret.isprintable():
-        raise InvalidRequest(
-            f"'callback_secret' takes up to {_SECRET_LENGTH} printable characters.", field="callback_secret"
-        )
-    if not single.get("callback_url"):
-        raise InvalidRequest("'callback_secret' goes with a 'callback_url'.", field="callback_secret")
-    return secret
-
-
 def _targets(values: Iterable[Any]) -> tuple[str | None, ...]:
     """Canonical target names in order, each once; ``(None,)`` where the operation's default is wanted."""
     words: list[str] = []
@@ -150,8 +137,16 @@ def _targets(values: Iterable[Any]) -> tuple[str | None, ...]:
             if not isinstance(item, str):
                 raise InvalidRequest("'to' takes the name of a format, or a list of them.", field="to")
             words += [word for word in item.split(",") if word.strip()]
-    names = dict.fromkeys(known_format(word, field="to").name for word in words)
+    names = dict.fromkeys(format_named(word, field="to").name for word in words)
     return tuple(names) or (None,)
+
+
+def format_named(word: str, *, field: str) -> Format:
+    """The format; raises :class:`InvalidRequest` that says where all are listed."""
+    try:
+        return known_format(word, field=field)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{error.message} {FORMATS_LISTED}", field=field) from error
 
 
 def _source_urls(values: Iterable[Any]) -> tuple[str, ...]:

@@ -12,9 +12,8 @@ from aiohttp import web
 from convertd.api.dialect import Services
 from convertd.api.native.capabilities import formats_document
 from convertd.api.native.openapi import openapi_document
-from convertd.api.native.requests import check_parameters
+from convertd.api.native.requests import check_parameters, format_named
 from convertd.errors import Unavailable
-from convertd.model.formats import known_format
 from convertd.web.replies import json_response
 
 Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
@@ -32,9 +31,7 @@ class SystemHandlers:
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """GET, HEAD /download/{token}: an output, or all of a job, by signed link, without a key."""
-        services = self._services
-        key = services.signer.verify(request.match_info["token"], services.clock())
-        return await services.send(request, key)
+        return await self._services.download(request, request.match_info["token"])
 
     async def formats(self, request: web.Request) -> web.Response:
         """GET /formats, narrowed by ``operation``, ``source`` and ``target``."""
@@ -86,4 +83,4 @@ class SystemHandlers:
 
 def _format_name(request: web.Request, name: str) -> str | None:
     word = request.query.get(name)
-    return known_format(word, field=name).name if word else None
+    return format_named(word, field=name).name if word else None

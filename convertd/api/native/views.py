@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from convertd.api.dialect import archive_key
+from convertd.api.dialect import archive_key, has_all_outputs
 from convertd.model.formats import FORMATS
 from convertd.model.job import Artifact, Failure, Job, State, Task
 from convertd.web.replies import timestamp
 
+DOWNLOADS: Final = "/download"
+"""Where links to outputs lead, which need no key."""
 LinkMaker = Callable[[str, int], str]
-"""Makes the signed address of the output with this key, valid until this second."""
+"""Makes the signed address of the output with this key, good until this second."""
 
 
 def job_view(
     job: Job, *, origin: str, link: LinkMaker, links_until: int, queue_position: int | None
 ) -> dict[str, Any]:
-    """The job document. ``links_until`` is when the fresh links end, unless their files go before."""
+    """The job document. ``links_until`` is when the fresh links end."""
     view: dict[str, Any] = {
         "id": job.id,
         "status": job.state.value,
@@ -35,23 +37,14 @@ def job_view(
         "metadata": job.metadata,
         "inputs": [_file(blob) for blob in job.inputs],
         "tasks": _tasks(job),
-        "outputs": [_output(job, blob, link, links_until) for blob in job.outputs],
+        "outputs": [_output(blob, link, links_until) for blob in job.outputs],
         "counts": _counts(job),
         "error": _error(job.error),
         "links": _links(job, origin),
     }
-    if job.extras.get("archive") and _has_archive(job):
-        view["archive_url"] = link(archive_key(job.id), _until(job, links_until))
+    if job.extras.get("archive") and has_all_outputs(job):
+        view["archive_url"] = link(archive_key(job.id), links_until)
     return view
-
-
-def _has_archive(job: Job) -> bool:
-    return job.state.terminal and bool(job.outputs) and not any(blob.gone for blob in job.outputs)
-
-
-def _until(job: Job, links_until: int) -> int:
-    """When a link ends: not after the file."""
-    return min(links_until, int(job.outputs_expire_at)) if job.outputs_expire_at else links_until
 
 
 def _percent(progress: float) -> float:
@@ -105,8 +98,7 @@ def _task(index: int, task: Task, outputs: list[int]) -> dict[str, Any]:
     }
 
 
-def _output(job: Job, blob: Artifact, link: LinkMaker, links_until: int) -> dict[str, Any]:
-    until = _until(job, links_until)
+def _output(blob: Artifact, link: LinkMaker, until: int) -> dict[str, Any]:
     view = {
         "task": blob.task,
         **_file(blob),
@@ -122,7 +114,7 @@ def _links(job: Job, origin: str) -> dict[str, str]:
     links = {"self": self_link}
     if not job.state.terminal:
         links["cancel"] = self_link
-    if _has_archive(job):
+    if has_all_outputs(job):
         links["archive"] = f"{self_link}/archive"
     if job.state in (State.FAILED, State.CANCELLED):
         links["retry"] = f"{self_link}/retry"

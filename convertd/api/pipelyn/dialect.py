@@ -14,6 +14,7 @@ from convertd.api.pipelyn.presets import DEFAULT, IMAGE, PRESETS, kind_of, prese
 from convertd.api.reception import Desk, Order
 from convertd.errors import InvalidRequest, NotFound, NotReady
 from convertd.model.callback import CallbackForm
+from convertd.model.formats import identify_content
 from convertd.model.job import Job, State
 from convertd.model.operations import CONVERT
 from convertd.web.idempotency import key_of
@@ -23,6 +24,7 @@ from convertd.web.server import ACCOUNT, Route
 
 _PATHS: Final = ("/api/media/jobs", "/api/media/optimize", "/api/media/presets", "/api/media/limits")
 _PUBLIC_PATHS: Final = ("/api/usage", "/api/health")
+_DOWNLOADS: Final = "/api/media/jobs/download"
 _FILE_PART: Final = "media"
 _MEGABYTE: Final = 1024 * 1024
 
@@ -49,6 +51,7 @@ class PipelynDialect:
             Route(method="POST", path="/api/media/jobs", handler=self._create, accepts_work=True),
             Route(method="GET", path="/api/media/jobs/{id}", handler=self._show),
             Route(method="GET", path="/api/media/jobs/{id}/download", handler=self._download),
+            Route(method="GET", path=f"{_DOWNLOADS}/{{token}}", handler=self._linked, public=True),
             Route(method="POST", path="/api/media/optimize", handler=self._optimize, accepts_work=True),
             Route(method="GET", path="/api/media/presets", handler=self._presets),
             Route(method="GET", path="/api/media/limits", handler=self._limits),
@@ -95,7 +98,7 @@ class PipelynDialect:
         [upload] = desk.files
         preset = preset_named(fields.get("preset"))
         kind = kind_of(upload.media_type)
-        [media] = desk.artifacts()
+        [media] = desk.artifacts(identify_content(upload.head))  # whatever it is called
         return Order(
             operation=CONVERT,
             inputs=(replace(media, name=views.safe_name(media.name)),),
@@ -109,7 +112,8 @@ class PipelynDialect:
         url = None
         if job.state is State.SUCCEEDED and not job.outputs[0].gone:
             services = self._services
-            url = services.link(request, job.outputs[0].key, services.links_until(job))
+            place = f"{services.origin(request)}{_DOWNLOADS}"
+            url = services.link(place, job.outputs[0].key, services.links_until(job))
         return json_response(views.status_view(job, download_url=url))
 
     async def _own(self, request: web.Request) -> Job:
@@ -127,6 +131,10 @@ class PipelynDialect:
         response = await self._services.send(request, job.outputs[0].key)
         response.headers[hdrs.CACHE_CONTROL] = "no-store"
         return response
+
+    async def _linked(self, request: web.Request) -> web.StreamResponse:
+        """GET /api/media/jobs/download/{token}: where a ``downloadUrl`` leads."""
+        return await self._services.download(request, request.match_info["token"])
 
     async def _optimize(self, request: web.Request) -> web.StreamResponse:
         """POST /api/media/optimize: the same in one request."""
@@ -155,7 +163,7 @@ class PipelynDialect:
             "output-duration": result["outputDurationSec"],
             "input-width": result["inputWidth"],
             "output-width": result["outputWidth"],
-            "total-jobs": total.jobs,
+            "total-jobs": total.succeeded,
             "total-bytes-saved": total.saved_bytes,
         }
         return {f"x-pipelyn-{name}": _header(value) for name, value in values.items()}
@@ -169,14 +177,14 @@ class PipelynDialect:
     async def _limits(self, request: web.Request) -> web.StreamResponse:
         """GET /api/media/limits: this server's own."""
         most = self._services.reception.intake.limits.file
-        return json_response({"maxInputBytes": most, "maxInputMegabytes": most // _MEGABYTE})
+        return json_response({"maxInputBytes": most, "maxInputMegabytes": -(-most // _MEGABYTE)})
 
     async def _usage(self, request: web.Request) -> web.StreamResponse:
         """GET /api/usage: of the account, through this API."""
         total = await self._jobs.usage(request[ACCOUNT], dialect=self.name)
         return json_response(
             {
-                "totalJobs": total.jobs,
+                "totalJobs": total.succeeded,
                 "totalInputBytes": total.input_bytes,
                 "totalOutputBytes": total.output_bytes,
                 "totalSavedBytes": total.saved_bytes,

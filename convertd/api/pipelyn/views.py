@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 from convertd.api.pipelyn.presets import STRATEGIES
@@ -55,12 +54,6 @@ def milliseconds(seconds: float | None) -> int | None:
 def safe_name(name: str) -> str:
     """A name with every unsafe character replaced, as the service names its outputs."""
     return _UNSAFE.sub("_", name)
-
-
-def output_name(name: str, target: str) -> str:
-    """The input's safe name with its last extension replaced."""
-    stem = PurePosixPath(safe_name(name)).stem or "media"
-    return f"{stem}.{FORMATS[target].extensions[0]}"
 
 
 def status_view(job: Job, *, download_url: str | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 from msgspec.structs import replace
 
-from convertd.api.dialect import Services, result_key
+from convertd.api.dialect import Services, has_all_outputs, result_key
 from convertd.api.reception import Desk, Order
 from convertd.api.toolkitapi import requests, views
 from convertd.api.toolkitapi.endpoints import (
@@ -34,13 +34,15 @@ from convertd.web.server import ACCOUNT, Route
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_DOWNLOADS: Final = "/v1/convert/download"
 _BODY_BYTES: Final = 4 * 1024 * 1024
 """Longest JSON body, with the source that may stand in it."""
 _SMALL_BYTES: Final = 10 * 1024 * 1024
 _SMALL_SECONDS: Final = 10.0
 """A source of at most so many bytes is waited for so long; clients give up after 30 seconds."""
 _STREAM_SECONDS: Final = 240.0
-_INFO_SECONDS: Final = 25.0
+_INFO_SECONDS: Final = 14.0
+"""For the file to be begun, and as long for it to end."""
 _POLL_AFTER: Final = "2"
 _LIVENESS: Final = ("/v1/status", "/v1")
 
@@ -60,15 +62,15 @@ class ToolkitDialect:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._jobs = services.jobs
-        self._listed: dict[str, dict[str, Any]] = {}
+        self._listed: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def routes(self) -> Sequence[Route]:
         # A variable without a pattern matches no braces, which a published client sends as they stand.
-        poll, download = "jobs/{job_id:[^/]+}", "download/{object_name:.+}"
+        poll = "jobs/{job_id:[^/]+}"
         return (
             self._route("GET", f"/v1/convert/{poll}", self._show),
             self._route("GET", f"/convert/{poll}", self._show),
-            self._route("GET", f"/v1/convert/{download}", self._download, public=True),
+            self._route("GET", f"{_DOWNLOADS}/{{object_name:.+}}", self._download, public=True),
             *(route for endpoint in CATEGORIES.values() for route in self._both(endpoint)),
             self._work("POST", VIDEO_THUMBNAIL, self._convert),
             self._work("POST", MEDIA_INFO, self._media_info),
@@ -175,18 +177,19 @@ class ToolkitDialect:
     def _view(self, request: web.Request, job: Job) -> dict[str, Any]:
         services = self._services
         url = None
-        if job.state is State.SUCCEEDED and not any(output.gone for output in job.outputs):
-            url = services.link(request, result_key(job), services.links_until(job))
+        if job.state is State.SUCCEEDED and has_all_outputs(job):
+            place = f"{services.origin(request)}{_DOWNLOADS}"
+            url = services.link(place, result_key(job), services.links_until(job))
         return views.job_view(job, file_url=url)
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/convert/download/{object_name}: the last part of a ``file_url`` is such a name."""
         services = self._services
         token = _variable(request, "object_name")
-        key = services.signer.verify(token, services.clock())
         if prefers_json(request):
-            return json_response({"file_url": f"{services.origin(request)}/download/{token}"})
-        return await services.send(request, key)
+            services.signer.verify(token, services.clock())
+            return json_response({"file_url": f"{services.origin(request)}{_DOWNLOADS}/{token}"})
+        return await services.download(request, token)
 
     # Facts
 
@@ -196,10 +199,8 @@ class ToolkitDialect:
 
     async def _formats(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/convert/formats."""
-        everything = formats_view(self._services.registry, CATEGORIES.values())
-        return json_response(
-            everything | {"categories": {name: self._formats_of(name) for name in CATEGORIES}}
-        )
+        categories = {name: self._formats_of(name) for name in CATEGORIES}
+        return json_response(self._formats_of(*CATEGORIES) | {"categories": categories})
 
     async def _category(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/convert/formats/{category}."""
@@ -208,11 +209,12 @@ class ToolkitDialect:
             raise NotFound(f"There is no such category; there are {', '.join(CATEGORIES)}.")
         return json_response({"category": category} | self._formats_of(category))
 
-    def _formats_of(self, category: str) -> dict[str, Any]:
+    def _formats_of(self, *categories: str) -> dict[str, Any]:
         """Engines do not change while the server runs."""
-        if category not in self._listed:
-            self._listed[category] = formats_view(self._services.registry, (CATEGORIES[category],))
-        return self._listed[category]
+        if categories not in self._listed:
+            endpoints = [CATEGORIES[name] for name in categories]
+            self._listed[categories] = formats_view(self._services.registry, endpoints)
+        return self._listed[categories]
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/status, and where the published client looks for the root."""

@@ -18,6 +18,8 @@ _SOURCES: Final = ("source_format", "from_format")
 _TARGETS: Final = ("target_format", "to_format")
 _INLINE: Final = ("data", "content")
 _FILENAME: Final = "filename"
+_PAGES: Final = "pages"
+"""Text, such as ``1-3,7``; of one page, clients send the number."""
 
 _PICTURES: Final = frozenset(name for name, fmt in FORMATS.items() if fmt.family is Family.PICTURE)
 _SHEETS: Final = frozenset(name for name, fmt in FORMATS.items() if fmt.family is Family.SPREADSHEET)
@@ -85,6 +87,12 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             for name, value in self.given.items()
             if (name in plan.option_names or name in _OPTIONS) and not _idle(name, value, ends)
         }
+        for name in options:
+            if name not in plan.option_names:
+                raise InvalidRequest(
+                    f"{name!r} is not supported: no engine of this server can do as it says; leave it out.",
+                    field=name,
+                )
         plan.parse_options(options)
         return options
 
@@ -130,6 +138,8 @@ def read(endpoint: Endpoint, fields: Mapping[str, Any]) -> Wanted:
     target, target_field = _take(left, tuple(targets), endpoint.target_field)
     url, _ = _take(left, (URL,), URL)
     filename, _ = _take(left, (_FILENAME,), _FILENAME)
+    if type(left.get(_PAGES)) is int:
+        left[_PAGES] = str(left[_PAGES])
     inline_field, inline = _take_inline(left) if endpoint.inline else (URL, None)
     if (url is None) == (inline is None):
         raise InvalidRequest(_how_to_send(endpoint), field=URL)

@@ -107,7 +107,7 @@ def _result(job: Job) -> tuple[str | None, str | None, int | None]:
         [output] = job.outputs
         return output.name, FORMATS[output.format].media_type, output.bytes
     size = size_of(job.outputs)
-    return archive_name(job.id), FORMATS["zip"].media_type, size
+    return archive_name(job), FORMATS["zip"].media_type, size
 
 
 def _error(job: Job) -> str | None:
