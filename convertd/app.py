@@ -8,7 +8,6 @@ import fcntl
 import logging
 import os
 import random
-import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -26,6 +25,7 @@ from convertd.config import Config
 from convertd.engines.registry import Registry, discover
 from convertd.errors import NotFound
 from convertd.figures import executor_settings_of, policy_of, upload_limits_of
+from convertd.host import allow_open_files, give_back_memory
 from convertd.jobs import database
 from convertd.jobs.deliveries import DeliveryService
 from convertd.jobs.hints import LocalBus, Signal
@@ -103,7 +103,7 @@ async def serve(config: Config, announce: Callable[[Running], None]) -> None:
 
     Raises :class:`CannotStart`, or a :class:`ConvertdError` that names the part that is not well.
     """
-    _allow_open_files()
+    allow_open_files()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -115,12 +115,6 @@ async def serve(config: Config, announce: Callable[[Running], None]) -> None:
         for number in signals:
             loop.remove_signal_handler(number)
         log.info("stopping; running jobs have %g s to end", config.jobs.grace)
-
-
-def _allow_open_files() -> None:
-    """As many as the host lets this process have: the usual 1024 are few for a server's connections."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.asynccontextmanager
@@ -374,4 +368,5 @@ def _duties(upkeep: Upkeep, config: Config) -> list[Duty]:
         Duty(name="deadlines", every=RESCUE_SECONDS, run=upkeep.expire_deadlines),
         Duty(name="file retention", every=sweep, run=upkeep.expire_files),
         Duty(name="row retention", every=sweep, run=upkeep.remove_rows),
+        Duty(name="memory", every=sweep, run=give_back_memory),
     ]

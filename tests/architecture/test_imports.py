@@ -19,7 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "__main__",
         "cli",
         "app doctor listening",
-        "figures",
+        "figures host",
         "logs",
         "config",
         "settings",

@@ -23,6 +23,7 @@ class Origin:
 
     def __init__(self) -> None:
         self.visits: list[str] = []
+        self.dripping, self.left = asyncio.Event(), asyncio.Event()
         app = web.Application()
         app.router.add_get("/{path:.*}", self._serve)
         self.server = TestServer(app, host="127.0.0.1")
@@ -38,9 +39,22 @@ class Origin:
                 )
             case "/never":
                 await asyncio.Event().wait()
+            case "/drops":
+                return await self._drip(request)
             case "/away":
                 raise web.HTTPFound("/picture.png")
         raise web.HTTPNotFound
+
+    async def _drip(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000000"})
+        await response.prepare(request)
+        self.dripping.set()
+        try:
+            while True:
+                await response.write(b"x")
+                await asyncio.sleep(0)
+        finally:
+            self.left.set()
 
     def url(self, path: str) -> str:
         return str(self.server.make_url(path))
@@ -136,3 +150,14 @@ async def test_all_addresses_together_have_the_time_of_an_upload(
     body = {"to": "webp", "source_url": [origin.url("/picture.png"), origin.url("/never")]}
     problem = (await api.request("POST", "/jobs", json=body)).problem(422, "fetch_failed")
     assert "limits.upload_time" in problem["detail"]
+
+
+async def test_nothing_is_fetched_for_a_client_that_has_gone(
+    trusting: Api, origin: Origin, tmp_path: Path
+) -> None:
+    body = {"to": "webp", "source_url": origin.url("/drops")}
+    request = asyncio.create_task(trusting.request("POST", "/jobs", json=body))
+    await origin.dripping.wait()
+    request.cancel()
+    async with asyncio.timeout(10):
+        await origin.left.wait()

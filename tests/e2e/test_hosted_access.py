@@ -77,6 +77,9 @@ ROUTES = [
 ]
 
 
+LINKED = [each for each in ROUTES if each.values[1].public and "download" in each.values[1].path]
+
+
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, str]]:
     """A server that asks for a key, and the key."""
@@ -97,6 +100,16 @@ def client_of(session: ClientSession, closed: tuple[ServerProcess, str], **heade
 
 def test_every_api_is_known_here() -> None:
     assert set(FORMS) == set(HOSTED)
+    assert {each.values[0] for each in LINKED} == set(HOSTED)
+
+
+@pytest.mark.parametrize(("dialect", "route"), LINKED)
+async def test_a_link_that_is_not_valid_is_told_so_in_the_apis_form(
+    session: ClientSession, closed: tuple[ServerProcess, str], dialect: str, route: Route
+) -> None:
+    reply = await client_of(session, closed).get(plain(route))
+    assert "link is not valid" in sentence(dialect, reply)
+    assert reply.status == 404
 
 
 @pytest.mark.parametrize(("dialect", "route"), ROUTES)

@@ -62,6 +62,24 @@ class TestBrokenOff:
         assert rows(server.data_dir, "SELECT count(*) FROM jobs") == [(0,)]
         assert (await api.get("/healthz")).status == 200
 
+    async def test_many_uploads_leave_no_memory_taken(self, start: Start, session: ClientSession) -> None:
+        server = start(RETENTION_SWEEP="100ms")
+        api = Api(session, server.url)
+        head = (
+            f"POST /jobs?to=webp HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 4000000\r\n\r\n"
+        )
+
+        async def break_off() -> None:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(head.encode() + bytes(3_000_000))
+            await writer.drain()
+            writer.close()
+
+        for _ in range(20):
+            await asyncio.gather(*(break_off() for _ in range(10)))
+        await settled(api, server)
+        await eventually(api, lambda: server.resident_bytes < 120 * 1024**2)
+
     async def test_the_files_before_the_broken_one_go_too(self, start: Start, session: ClientSession) -> None:
         server = start()
         api = Api(session, server.url)

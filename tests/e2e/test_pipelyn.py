@@ -53,7 +53,7 @@ _JOB = {
         "filename": _TEXT, "inputBytes": _COUNT,
         "createdAt": _MILLISECONDS, "updatedAt": _MILLISECONDS,
         "completedAt": {"type": ["integer", "null"], "minimum": 1_600_000_000_000},
-        "downloadUrl": {"type": ["string", "null"], "pattern": "^http"},
+        "downloadUrl": {"type": ["string", "null"], "pattern": "^http://[^/]+/api/media/jobs/download/"},
         "result": _RESULT,
         "error": {"type": "object", "required": ["message", "code"], "maxProperties": 2},
     },

@@ -43,7 +43,7 @@ _FIELDS = [
 ]  # fmt: skip
 _COMPLETED = {
     "file_name": _TEXT, "file_type": _TEXT, "file_size_bytes": {"type": "integer", "minimum": 1},
-    "file_url": {"type": "string", "pattern": "^http://127.0.0.1"}, "error": _NULL,
+    "file_url": {"type": "string", "pattern": "^http://[^/]+/v1/convert/download/"}, "error": _NULL,
 }  # fmt: skip
 _NOT_COMPLETED = dict.fromkeys(("file_name", "file_type", "file_size_bytes", "file_url"), _NULL)
 _JOB = {

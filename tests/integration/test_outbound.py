@@ -17,8 +17,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer
 
-from convertd.errors import ConvertdError, FetchFailed, FetchRefused, TooLarge
-from convertd.net.outbound import Gate, OutboundPolicy
+from convertd.errors import ConvertdError, FetchFailed, FetchRefused, TooLarge, Unavailable
+from convertd.net.outbound import FETCHES_PER_ACCOUNT, Gate, OutboundPolicy
 from convertd.net.resolver import PER_ACCOUNT
 
 PUBLIC = "93.184.215.14"
@@ -276,13 +276,38 @@ async def found(gate: Gate, account: str, url: str) -> bool:
 def test_a_process_does_not_wait_for_a_name_at_its_end() -> None:
     program = """
 import asyncio, socket, threading
-from convertd.net.outbound import Gate, OutboundPolicy
+from convertd.net.outbound import FETCHES_PER_ACCOUNT, Gate, OutboundPolicy
 
 socket.getaddrinfo = lambda *_, **__: threading.Event().wait()
 gate = Gate(OutboundPolicy(connect_seconds=0.01))
 asyncio.run(gate.resolve_check("http://silent.example", account="a", field="f"))
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+async def test_an_account_fetches_so_many_files_at_a_time(far: Far, names: Names) -> None:
+    arrived: asyncio.Queue[None] = asyncio.Queue()
+    go = asyncio.Event()
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        arrived.put_nowait(None)
+        await go.wait()
+        return web.Response(body=b"content")
+
+    far.handlers["/slow"] = slow
+    far.answer("/file", body=b"content")
+    gate = gate_to(names, f"{FAR}:{far.port}", turn_seconds=0.05)
+    busy = [asyncio.create_task(fetched(gate, far.url("/slow"))) for _ in range(FETCHES_PER_ACCOUNT)]
+    for _ in busy:
+        await arrived.get()
+    with pytest.raises(Unavailable) as refused:
+        await fetched(gate, far.url("/file"))
+    assert refused.value.retry_after is not None
+    async with gate.fetch(far.url("/file"), account="bob", field="f", max_bytes=100) as file:
+        assert [chunk async for chunk in file.chunks()] == [b"content"]
+    go.set()
+    assert set(await asyncio.gather(*busy)) == {b"content"}
+    assert await fetched(gate, far.url("/file")) == b"content"
 
 
 # The check at submit
@@ -620,6 +645,13 @@ async def test_an_answer_counts_from_its_status_on() -> None:
     assert (answer.status, answer.body) == (200, "half")
     async with Raw(HEAD + b"half") as raw:
         answer = await gate.post(raw.url, account=ALICE, headers={}, body=b"", timeout=10)
+    assert (answer.status, answer.body) == (200, "half")
+
+
+async def test_the_rest_of_an_answer_is_not_waited_for_long() -> None:
+    async with Raw(HEAD + b"half", hold=True) as raw:
+        gate = gate_to(None, "127.0.0.1", answer_seconds=0.05)
+        answer = await gate.post(raw.url, account=ALICE, headers={}, body=b"", timeout=60)
     assert (answer.status, answer.body) == (200, "half")
 
 

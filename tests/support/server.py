@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -73,6 +74,12 @@ class ServerProcess:
     def complaints(self) -> list[str]:
         """What it took for a fault of its own. A file's fault is told at a lower level, trace and all."""
         return [line for line in self.log.splitlines() if " ERROR " in line or " CRITICAL " in line]
+
+    @property
+    def resident_bytes(self) -> int:
+        """The memory that its first process takes."""
+        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
 
     @property
     def port(self) -> int:

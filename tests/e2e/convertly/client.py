@@ -41,7 +41,7 @@ FILE = _object(
         "finalSize": _COUNT,
         "savedPercent": {"type": "number", "maximum": 100},
         "mimeType": {"type": "string", "pattern": "^[a-z]+/"},
-        "downloadUrl": {"type": "string", "pattern": "^(http://|data:[^ ]+;base64,)"},
+        "downloadUrl": {"type": "string", "pattern": "^(http://[^/]+/api/jobs/download/|data:[^ ]+;base64,)"},
         "appliedQuality": _or_null({"type": "integer", "minimum": 1, "maximum": 100}),
         "storedFileId": _UUID,
     }
