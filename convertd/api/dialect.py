@@ -27,7 +27,7 @@ from convertd.web.archives import send_archive
 from convertd.web.downloads import send_file
 from convertd.web.problems import Problem
 from convertd.web.rates import RateLimiter
-from convertd.web.server import ACCOUNT, Route
+from convertd.web.server import ACCOUNT, Handler, Route
 from convertd.web.signing import LinkSigner
 
 _ARCHIVE: Final = "archive-"
@@ -148,6 +148,16 @@ class Services:
             "X-RateLimit-Remaining": str(rate.remaining),
             "X-RateLimit-Reset": str(rate.resets_at),
         }
+
+    def with_rate_headers(self, handler: Handler) -> Handler:
+        """``handler``, of which every answer tells how the account's rate stands."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            response = await handler(request)
+            response.headers.update(self.rate_headers(request))
+            return response
+
+        return handle
 
     def origin(self, request: web.Request) -> str:
         """Scheme, host and port for absolute addresses in replies, without a slash at the end."""

@@ -89,19 +89,21 @@ class Reception:
         seconds = self.intake.limits.seconds
         return held_key(self.jobs, request[ACCOUNT], scoped, upload_seconds=seconds)
 
-    async def succeeded(self, job: Job, *, within: float) -> Job:
+    async def succeeded(
+        self, job: Job, *, within: float, again: Collection[State] = (State.CANCELLED,)
+    ) -> Job:
         """The job once it has succeeded, for those who wait for the result in one request.
 
-        Raises what it failed with, :class:`~convertd.errors.Unavailable` when no worker has begun it within
+        One that an earlier request made and that is in one of the states ``again`` runs anew. Raises what it
+        failed with, :class:`~convertd.errors.Unavailable` when no worker has begun it within
         so many seconds, and :class:`~convertd.errors.Timeout` when it has not ended within so many more.
         The last that gives up so cancels the job; a repetition of such a request has it run again.
         """
         with self._waits(job):
+            if job.state in again:
+                job = await self._again(job)
             job = await self._awaited(job, within)
-        if job.error is not None:
-            raise from_code(job.error.code, job.error.message)
-        if job.state is State.CANCELLED:
-            raise Conflict("The job was cancelled before it had a result.")
+        check_result(job)
         return job
 
     @contextlib.contextmanager
@@ -116,8 +118,6 @@ class Reception:
 
     async def _awaited(self, job: Job, within: float) -> Job:
         """The job once it has ended."""
-        if job.state is State.CANCELLED:
-            job = await self._again(job)
         if job.started_at is None:
             job = await self._begun(await self.jobs.wait_change(job, within), within)
         job = await self.jobs.wait_terminal(job, within)
@@ -156,6 +156,14 @@ class Reception:
             "try again later, or submit it as a job.",
             retry_after=_BUSY_SECONDS,
         )
+
+
+def check_result(job: Job) -> None:
+    """Raises what the job failed with, and :class:`Conflict` where it was cancelled."""
+    if job.error is not None:
+        raise from_code(job.error.code, job.error.message)
+    if job.state is State.CANCELLED:
+        raise Conflict("The job was cancelled before it had a result.")
 
 
 class Desk:

@@ -39,16 +39,12 @@ class DeliveryService:
         """The account's deliveries, newest first, those of one dialect or all."""
         return await self._ledger.store.page_deliveries(account, dialect=dialect, limit=limit)
 
-    async def get(self, account: str, delivery_id: str) -> Delivery:
-        """The account's delivery; raises :class:`NotFound`."""
+    async def redeliver(self, account: str, delivery_id: str, *, dialect: str | None = None) -> Delivery:
+        """Have the account's delivery, only one of the ``dialect`` if that is given, sent again at once, with
+        a new round of attempts; raises :class:`NotFound`."""
         delivery = await self._ledger.store.delivery(delivery_id)
-        if delivery is None or delivery.account != account:
+        if delivery is None or delivery.account != account or dialect not in (delivery.dialect, None):
             raise NotFound("There is no such delivery; it may have been removed after its retention.")
-        return delivery
-
-    async def redeliver(self, account: str, delivery_id: str) -> Delivery:
-        """Have it sent again at once, with a new round of attempts; raises :class:`NotFound`."""
-        delivery = await self.get(account, delivery_id)
         rule = partial(rules.redelivered, now=self._ledger.clock())
         changed = await self._ledger.store.update_delivery(delivery_id, rule)
         self._ledger.deliveries.announce()

@@ -59,10 +59,11 @@ class JobService:
         self._ledger.dispatcher.announce()
         return job
 
-    async def get(self, account: str, job_id: str) -> Job:
-        """The account's job; raises :class:`NotFound`."""
+    async def get(self, account: str, job_id: str, *, dialect: str | None = None) -> Job:
+        """The account's job, only one that came through the ``dialect`` if that is given: others' jobs can
+        be such that it has no words for them. Raises :class:`NotFound`."""
         job = await self._ledger.store.get(job_id)
-        if job is None or job.account != account:
+        if job is None or job.account != account or dialect not in (job.dialect, None):
             raise _no_such_job()
         return job
 

@@ -11,7 +11,6 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.typedefs import Handler
 
 from convertd.errors import ConvertdError, EngineError, InvalidRequest, Unavailable
 from convertd.web.auth import Authenticator
@@ -32,13 +31,16 @@ TARGET_BYTES: Final = 32 * 1024
 _HOST: Final = re.compile(r"([\w.~%-]{0,255}|\[[0-9a-f:.]{2,45}\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
     """One method and path."""
 
     method: str
     path: str
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    handler: Handler
     public: bool = False
     """Needs no key."""
     accepts_work: bool = False

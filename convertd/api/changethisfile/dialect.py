@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from aiohttp import web
@@ -12,7 +11,7 @@ from convertd.api.changethisfile import requests, views
 from convertd.api.changethisfile.callback import DOWNLOADS, TEST_EVENT, ChangeThisFileForm, download_url
 from convertd.api.dialect import Services, result_key
 from convertd.api.reception import Desk, Order
-from convertd.errors import Conflict, InvalidRequest, NotFound
+from convertd.errors import InvalidRequest, NotFound
 from convertd.jobs.store import Selection
 from convertd.model.callback import CallbackForm
 from convertd.model.formats import identify_as
@@ -20,10 +19,11 @@ from convertd.model.job import Job, State
 from convertd.model.operations import CONVERT
 from convertd.model.usage import month_of
 from convertd.web.negotiation import prefers_json
+from convertd.web.objects import json_object
 from convertd.web.problems import STATUS, Problem
 from convertd.web.queries import page_offset, page_size
 from convertd.web.replies import json_response
-from convertd.web.server import ACCOUNT, Route
+from convertd.web.server import ACCOUNT, Handler, Route
 
 _EXACT: Final = "/v1/convert"
 _PATHS: Final = (
@@ -40,6 +40,8 @@ _INSTEAD: Final = {
 
 WAIT_SECONDS: Final = 120.0
 """How long ``/v1/convert`` waits for its result."""
+_ANEW: Final = (State.FAILED, State.CANCELLED)
+"""What a repetition of ``/v1/convert`` runs anew: only a success is answered again."""
 
 
 class ChangeThisFileDialect:
@@ -68,22 +70,9 @@ class ChangeThisFileDialect:
             self._route("POST", "/v1/webhooks/test", self._send_test, accepts_work=True),
         )
 
-    def _route(
-        self,
-        method: str,
-        path: str,
-        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
-        *,
-        accepts_work: bool = False,
-    ) -> Route:
-        """A route of which every answer tells how the account's rate stands."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            response = await handler(request)
-            response.headers.update(self._services.rate_headers(request))
-            return response
-
-        return Route(method=method, path=path, handler=handle, accepts_work=accepts_work)
+    def _route(self, method: str, path: str, handler: Handler, *, accepts_work: bool = False) -> Route:
+        told = self._services.with_rate_headers(handler)
+        return Route(method=method, path=path, handler=told, accepts_work=accepts_work)
 
     def owns(self, path: str) -> bool:
         return path == _EXACT or any(path == own or path.startswith(f"{own}/") for own in _PATHS)
@@ -105,13 +94,13 @@ class ChangeThisFileDialect:
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/jobs."""
-        job, _ = await self._submit(request)
+        job = await self._submit(request)
         status_url = f"{self._services.origin(request)}/v1/jobs/{job.id}"
         created = {"job_id": job.id, **views.WORDS[State.QUEUED], "status_url": status_url}
         return json_response(created, status=202, headers={"Location": status_url})
 
-    async def _submit(self, request: web.Request) -> tuple[Job, bool]:
-        """The job that the request makes, or made when it came first (then true)."""
+    async def _submit(self, request: web.Request) -> Job:
+        """The job that the request makes, or made when it came first."""
         services, key = self._services, requests.key_of(request)
         async with services.reception.desk(request, dialect=self.name, key=key) as desk:
             fields = await self._read(request, desk)
@@ -126,7 +115,7 @@ class ChangeThisFileDialect:
                 desk.rename(desk.files[0], wanted.filename)
             earlier = await desk.earlier(fields)
             if earlier is not None:
-                return earlier, True
+                return earlier
             [upload] = desk.files
             claimed = None if wanted.source is None else identify_as(wanted.source, upload.head)
             inputs = desk.artifacts(claimed, source_field="source")
@@ -135,7 +124,7 @@ class ChangeThisFileDialect:
             order = Order(
                 operation=CONVERT, inputs=inputs, tasks=(task,), metadata=wanted.metadata, callback=callback
             )
-            return await desk.submit(order), False
+            return await desk.submit(order)
 
     async def _read(self, request: web.Request, desk: Desk) -> list[tuple[str, str]]:
         """The request's fields, its file stored, whichever of the two shapes it has."""
@@ -148,9 +137,7 @@ class ChangeThisFileDialect:
 
     async def _show(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/jobs/{job_id}: with a fresh link each time."""
-        job = await self._jobs.get(request[ACCOUNT], request.match_info["job_id"])
-        if job.dialect != self.name:
-            raise NotFound("There is no such job here.")  # others can have several files and results
+        job = await self._jobs.get(request[ACCOUNT], request.match_info["job_id"], dialect=self.name)
         return json_response(self._view(request, job))
 
     def _view(self, request: web.Request, job: Job) -> dict[str, Any]:
@@ -180,11 +167,8 @@ class ChangeThisFileDialect:
 
     async def _convert(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/convert: the bytes in one request, or where they are for those who ask for JSON."""
-        job, replayed = await self._submit(request)
-        if replayed and job.state in (State.FAILED, State.CANCELLED):
-            with contextlib.suppress(Conflict):  # another repetition was quicker
-                job = await self._jobs.retry(job.account, job.id)  # only a success is answered again
-        job = await self._services.reception.succeeded(job, within=WAIT_SECONDS)
+        job = await self._submit(request)
+        job = await self._services.reception.succeeded(job, within=WAIT_SECONDS, again=_ANEW)
         if prefers_json(request):
             response: web.StreamResponse = json_response(self._view(request, job))
         else:
@@ -209,7 +193,7 @@ class ChangeThisFileDialect:
         """POST /v1/webhooks/test."""
         services = self._services
         body = await services.reception.intake.whole(request, limit=requests.JSON_BYTES)
-        given = requests.read_object(body, "The body")
+        given = json_object(body)
         field = "url" if "url" in given else "webhook_url"
         url = given.get(field)
         if not isinstance(url, str) or not url:

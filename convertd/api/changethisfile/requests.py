@@ -16,6 +16,7 @@ from convertd.model.formats import Format, find_format
 from convertd.model.job import Artifact
 from convertd.model.operations import CONVERT
 from convertd.web import idempotency
+from convertd.web.objects import json_object
 from convertd.web.queries import whole_number
 
 FILE_PART: Final = "file"
@@ -94,18 +95,7 @@ def _metadata(given: Mapping[str, str]) -> dict[str, Any]:
         raise InvalidRequest(
             f"'webhook_metadata' is longer than {_METADATA_BYTES} bytes.", field="webhook_metadata"
         )
-    return read_object(text.encode(), "'webhook_metadata'", field="webhook_metadata")
-
-
-def read_object(text: bytes, what: str, *, field: str | None = None) -> dict[str, Any]:
-    """The JSON object in ``text``; raises :class:`InvalidRequest` that calls it ``what``."""
-    try:
-        found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise InvalidRequest(f"{what} takes a JSON object.", field=field)
-    return found
+    return json_object(text.encode(), "'webhook_metadata'", field="webhook_metadata")
 
 
 def task_of(registry: Registry, media: Artifact, wanted: Wanted) -> TaskRequest:

@@ -7,7 +7,6 @@ from aiohttp import web
 from convertd.api.convertly.callback import event_type
 from convertd.api.convertly.views import delivery_view
 from convertd.api.dialect import Services
-from convertd.errors import NotFound
 from convertd.web.queries import page_size
 from convertd.web.replies import json_response
 from convertd.web.server import ACCOUNT
@@ -30,10 +29,6 @@ class DeliveryHandlers:
 
     async def retry(self, request: web.Request) -> web.Response:
         """POST …/{id}/retry: send it again at once; ``{id}`` may be that of its event, too."""
-        account = request[ACCOUNT]
         delivery_id = request.match_info["id"].removeprefix("evt_")
-        delivery = await self._deliveries.get(account, delivery_id)
-        if delivery.dialect != self._dialect:
-            raise NotFound("There is no such delivery.")
-        delivery = await self._deliveries.redeliver(account, delivery_id)
+        delivery = await self._deliveries.redeliver(request[ACCOUNT], delivery_id, dialect=self._dialect)
         return json_response(delivery_view(delivery, event_type(delivery)))

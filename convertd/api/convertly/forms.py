@@ -13,6 +13,7 @@ from aiohttp import web
 from convertd.api.reception import Desk
 from convertd.errors import InvalidRequest
 from convertd.web.forms import plain_name
+from convertd.web.objects import json_object
 
 FILE_PARTS: Final = ("files", "file")
 JSON_BYTES: Final = 1024 * 1024
@@ -38,13 +39,7 @@ async def read_pairs(request: web.Request, desk: Desk, *, files: Sequence[str]) 
 
 
 def _of_json(body: bytes) -> Pairs:
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequest("The body is not JSON.", detail=str(error)) from error
-    if not isinstance(document, dict):
-        raise InvalidRequest("The body must be a JSON object.")
-    return [(name, _text(value)) for name, value in document.items() if value is not None]
+    return [(name, _text(value)) for name, value in json_object(body).items() if value is not None]
 
 
 def _text(value: Any) -> str:

@@ -15,7 +15,7 @@ from convertd.api.convertly.submitting import Submitter
 from convertd.api.convertly.tasks import Wish
 from convertd.api.convertly.tools import file_parts, known_tool, read_tool
 from convertd.api.dialect import Services
-from convertd.errors import Conflict, InvalidRequest, NotFound
+from convertd.errors import Conflict, InvalidRequest
 from convertd.jobs.store import Selection
 from convertd.model.formats import FORMATS
 from convertd.model.job import Job, State
@@ -88,10 +88,7 @@ class JobHandlers:
         return json_response(self._view(request, job))
 
     async def _job(self, request: web.Request) -> Job:
-        job = await self._jobs.get(request[ACCOUNT], request.match_info["id"])
-        if job.dialect != self._dialect:
-            raise NotFound("There is no such job here.")
-        return job
+        return await self._jobs.get(request[ACCOUNT], request.match_info["id"], dialect=self._dialect)
 
     def _view(self, request: web.Request, job: Job) -> dict[str, Any]:
         return views.job_view(job, self._link(request, job))

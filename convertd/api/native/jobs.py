@@ -15,12 +15,13 @@ from convertd.api.dialect import Services
 from convertd.api.native import requests
 from convertd.api.native.requests import Fields, Wanted
 from convertd.api.native.views import DOWNLOADS, job_view
-from convertd.api.reception import Desk, Order
-from convertd.errors import Conflict, InvalidRequest, from_code
+from convertd.api.reception import Desk, Order, check_result
+from convertd.errors import InvalidRequest
 from convertd.jobs.store import Cursor, Selection
 from convertd.model.job import Callback, Job, State
 from convertd.web.conditional import client_holds
 from convertd.web.idempotency import key_of
+from convertd.web.objects import json_object
 from convertd.web.queries import page_size
 from convertd.web.replies import json_response
 from convertd.web.server import ACCOUNT
@@ -58,12 +59,7 @@ class JobHandlers:
         job, replayed = await self._submit(request, single=True)
         wait = requests.preferred_wait(request)
         job = await self._jobs.wait_terminal(job, requests.MAX_WAIT if wait is None else wait)
-        if job.error is not None:
-            raise from_code(job.error.code, job.error.message)
-        if job.state is State.CANCELLED:
-            raise Conflict(
-                "The job was cancelled before it had a result; POST its retry link to run it again."
-            )
+        check_result(job)
         if job.state is not State.SUCCEEDED or len(job.outputs) != 1:
             return await self._created(request, job, status=202, replayed=replayed, waited=wait)
         response = await self._services.send(request, job.outputs[0].key)
@@ -149,7 +145,7 @@ class JobHandlers:
         """The request's fields, its files stored, whichever of the three shapes it has."""
         query = requests.query_fields(request)
         if requests.is_json(request):
-            return [*query, *requests.read_json(await desk.text(limit=requests.JSON_BYTES))]
+            return [*query, *json_object(await desk.text(limit=requests.JSON_BYTES)).items()]
         if requests.is_multipart(request):
             return [*query, *await desk.form(files=(requests.FILE_PART,))]
         if requests.is_urlencoded(request):

@@ -214,19 +214,6 @@ def _object(single: dict[str, Any], name: str, most: int) -> dict[str, Any]:
     return value
 
 
-def read_json(body: bytes) -> Fields:
-    """The fields of a JSON body."""
-    try:
-        document = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"The body is not JSON: {error}.") from error
-    except RecursionError as error:
-        raise InvalidRequest("The JSON of the body is nested too deeply.") from error
-    if not isinstance(document, dict):
-        raise InvalidRequest("The body must be a JSON object.")
-    return list(document.items())
-
-
 def query_fields(request: web.Request) -> Fields:
     """The fields of the query."""
     return list(request.query.items())

@@ -12,7 +12,7 @@ from convertd.api.dialect import Services
 from convertd.api.pipelyn import views
 from convertd.api.pipelyn.presets import DEFAULT, IMAGE, PRESETS, kind_of, preset_named, task_of
 from convertd.api.reception import Desk, Order
-from convertd.errors import InvalidRequest, NotFound, NotReady
+from convertd.errors import InvalidRequest, NotReady
 from convertd.model.callback import CallbackForm
 from convertd.model.formats import identify_content
 from convertd.model.job import Job, State
@@ -117,11 +117,8 @@ class PipelynDialect:
         return json_response(views.status_view(job, download_url=url))
 
     async def _own(self, request: web.Request) -> Job:
-        """The job of the address; jobs that came through other APIs lack what is shown here."""
-        job = await self._jobs.get(request[ACCOUNT], request.match_info["id"])
-        if job.dialect != self.name:
-            raise NotFound("There is no such job here.")
-        return job
+        """The job of the address."""
+        return await self._jobs.get(request[ACCOUNT], request.match_info["id"], dialect=self.name)
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         """GET /api/media/jobs/{id}/download."""

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from msgspec.structs import replace
 
 from convertd.api.dialect import Services, has_all_outputs, result_key
-from convertd.api.reception import Desk, Order
+from convertd.api.reception import Desk, Order, check_result
 from convertd.api.toolkitapi import requests, views
 from convertd.api.toolkitapi.endpoints import (
     CATEGORIES,
@@ -21,18 +21,17 @@ from convertd.api.toolkitapi.endpoints import (
     formats_view,
 )
 from convertd.api.toolkitapi.requests import Wanted
-from convertd.errors import Conflict, InvalidRequest, NotFound, UnsupportedFormat, from_code
+from convertd.errors import InvalidRequest, NotFound, UnsupportedFormat
 from convertd.jobs.submission import TaskRequest
 from convertd.model.callback import CallbackForm
 from convertd.model.formats import FORMATS, identify_as
 from convertd.model.job import Artifact, Job, State
 from convertd.web.idempotency import key_of
 from convertd.web.negotiation import prefers_json
+from convertd.web.objects import json_object
 from convertd.web.problems import Problem
 from convertd.web.replies import json_response
-from convertd.web.server import ACCOUNT, Route
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from convertd.web.server import ACCOUNT, Handler, Route
 
 _DOWNLOADS: Final = "/v1/convert/download"
 _BODY_BYTES: Final = 4 * 1024 * 1024
@@ -104,12 +103,8 @@ class ToolkitDialect:
         public: bool = False,
         accepts_work: bool = False,
     ) -> Route:
-        async def answer(request: web.Request) -> web.StreamResponse:
-            response = await handler(request)
-            response.headers.update(self._services.rate_headers(request))
-            return response
-
-        return Route(method=method, path=path, handler=answer, public=public, accepts_work=accepts_work)
+        told = self._services.with_rate_headers(handler)
+        return Route(method=method, path=path, handler=told, public=public, accepts_work=accepts_work)
 
     def owns(self, path: str) -> bool:
         return path.startswith(("/v1/convert/", "/convert/jobs/")) or path in _LIVENESS
@@ -126,10 +121,7 @@ class ToolkitDialect:
         job = await self._submit(endpoint, request)
         if job.inputs[0].bytes <= _SMALL_BYTES:
             job = await self._jobs.wait_terminal(job, _SMALL_SECONDS)
-        if job.error is not None:
-            raise from_code(job.error.code, job.error.message)
-        if job.state is State.CANCELLED:
-            raise Conflict("The job was cancelled before it had a result.")
+        check_result(job)
         view = self._view(request, job)
         if job.state is State.SUCCEEDED:
             return json_response(view)
@@ -169,9 +161,7 @@ class ToolkitDialect:
 
     async def _show(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/convert/jobs/{job_id}."""
-        job = await self._jobs.get(request[ACCOUNT], _variable(request, "job_id"))
-        if job.dialect != self.name:
-            raise NotFound("There is no such job here.")
+        job = await self._jobs.get(request[ACCOUNT], _variable(request, "job_id"), dialect=self.name)
         return json_response(self._view(request, job))
 
     def _view(self, request: web.Request, job: Job) -> dict[str, Any]:
@@ -230,7 +220,7 @@ async def _unserved(about: str, request: web.Request) -> web.StreamResponse:
 async def _fields(request: web.Request, desk: Desk) -> dict[str, Any]:
     if request.method != hdrs.METH_POST:
         return {name: request.query[name] for name in request.query}
-    return requests.read_json(await desk.text(limit=_BODY_BYTES))
+    return json_object(await desk.text(limit=_BODY_BYTES))
 
 
 async def _bring(desk: Desk, wanted: Wanted) -> Artifact:

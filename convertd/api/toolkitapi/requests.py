@@ -119,17 +119,6 @@ def _idle(name: str, value: Any, ends: Iterable[str]) -> bool:
     return about.isdisjoint(ends) or str(value).lower() == str(usual).lower()
 
 
-def read_json(body: bytes) -> dict[str, Any]:
-    """The fields of a JSON body."""
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not JSON: {error}.") from error
-    if not isinstance(document, dict):
-        raise InvalidRequest("The body must be a JSON object.")
-    return document
-
-
 def read(endpoint: Endpoint, fields: Mapping[str, Any]) -> Wanted:
     """Check what can be checked without the file; raises errors that name the request's own field."""
     left = {name: value for name, value in fields.items() if value is not None and value != ""}
