@@ -134,9 +134,9 @@ def formats(source: str | None, target: str | None, operation: str | None, confi
         )
     wanted = (operation, _format_name("--source", source), _format_name("--target", target))
     rows: dict[tuple[str, str], list[str]] = {}
-    for key, steps in sorted(registry.steps.items()):
+    for key, plans in sorted(registry.routes.items()):
         if all(want is None or want == have for want, have in zip(wanted, key, strict=True)):
-            missing = not any(registry.availability[step.engine.name].ok for step in steps)
+            missing = not any(registry.available(plan) for plan in plans)
             rows.setdefault(key[:2], []).append(key[2] + ("*" if missing else ""))
     if not rows:
         raise click.ClickException("Nothing converts that; try without one of the options.")

@@ -7,24 +7,28 @@ import pkgutil
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
+
+import msgspec
 
 import convertd.engines
 from convertd.engines.base import Availability, Capability, Engine, Fidelity
 from convertd.errors import EngineMissing, Unavailable, UnsupportedFormat
 from convertd.model.formats import FORMATS, Family
-from convertd.model.operations import CONVERT, Options
+from convertd.model.operations import CONVERT, THUMBNAIL, Options
 from convertd.model.parsing import option_fields, parse_options
 
 ENTRY_POINTS = "convertd.engines"
 _FOLDERS = re.compile(r"(?<![\w.:/-])/(?:[^/\s'\"]+/)*")
 _NOT_ENGINES = frozenset(("base", "registry"))
 
-_PIVOTS = ("pdf", "png")
-"""Formats through which the planner may chain two engines."""
+_PIVOTS: Mapping[str, tuple[str, ...]] = {CONVERT: ("pdf", "png"), THUMBNAIL: ("pdf",)}
+"""Formats through which the planner may chain two engines, by operation. No other operation is chained: pages
+made smaller or marked are no smaller or marked document, and what is told of a PDF is not told of the file
+that came."""
 _CHAINED_FAMILIES = frozenset((Family.DOCUMENT, Family.PRESENTATION, Family.SPREADSHEET, Family.TEXT))
 """Only documents are chained: a picture through PDF to text would be a route to nothing."""
 
@@ -87,6 +91,12 @@ class Plan:
         return tuple(parse_options(kind, share) for kind, share in zip(kinds, shares, strict=True))
 
     @property
+    def options(self) -> type[Options]:
+        """What :meth:`parse_options` takes, as one kind to be described; not to be read into."""
+        kinds = tuple(step.capability.options for step in self.steps)
+        return kinds[0] if len(kinds) == 1 else _joined(kinds)
+
+    @property
     def option_names(self) -> frozenset[str]:
         """Every option that some step knows."""
         return frozenset(name for step in self.steps for name in option_fields(step.capability.options))
@@ -95,6 +105,25 @@ class Plan:
     def engine_names(self) -> str:
         """``soffice+pdfium`` for a chain."""
         return "+".join(step.engine.name for step in self.steps)
+
+
+@cache
+def _joined(kinds: tuple[type[Options], ...]) -> type[Options]:
+    """All options of ``kinds``; of those that several know, the last one's."""
+    fields = {
+        field.name: (field.name, field.type, field.default)
+        for kind in kinds
+        for field in msgspec.structs.fields(kind)
+    }
+    joined = msgspec.defstruct(
+        "And".join(kind.__name__ for kind in kinds),
+        fields.values(),
+        bases=(Options,),
+        namespace={"__doc__": " ".join(kind.__doc__ or "" for kind in kinds)},
+        kw_only=True,
+        frozen=True,
+    )
+    return cast("type[Options]", joined)
 
 
 def _seen(probed: Availability, trouble: str | None) -> Availability:
@@ -132,6 +161,17 @@ class Registry:
             candidates.sort(key=lambda step: -step.capability.fidelity.rank)
         return {key: tuple(candidates) for key, candidates in table.items()}
 
+    @cached_property
+    def routes(self) -> Mapping[tuple[str, str, str], tuple[Plan, ...]]:
+        """What :meth:`plan` chooses from, best first: by (operation, source, target)."""
+        sources = sorted({source for _, source, _ in self.steps})
+        return {
+            (operation, source, target): tuple(self._plans(operation, source, target))
+            for operation in self.operations
+            for source in sources
+            for target in self.targets(operation, source)
+        }
+
     def available(self, plan: Plan) -> bool:
         """Whether every engine of the plan is installed."""
         return all(self.availability[step.engine.name].ok for step in plan.steps)
@@ -162,11 +202,11 @@ class Registry:
     def _plans(self, operation: str, source: str, target: str) -> list[Plan]:
         """Single steps first (higher fidelity before lower), then chains through a pivot."""
         direct = [Plan((step,)) for step in self.steps.get((operation, source, target), ())]
-        if FORMATS[source].family not in _CHAINED_FAMILIES:
+        if source == target or FORMATS[source].family not in _CHAINED_FAMILIES:
             return direct
         chains = [
             Plan((first, second))
-            for pivot in _PIVOTS
+            for pivot in _PIVOTS.get(operation, ())
             if pivot not in (source, target)
             for first in self.steps.get((CONVERT, source, pivot), ())
             for second in self.steps.get((operation, pivot, target), ())
@@ -185,7 +225,7 @@ class Registry:
         if targets:
             possible = ", ".join(targets)
             return f"There is no way to {operation} {source} to {target}; possible targets: {possible}."
-        others = sorted({op for op, src, _ in self.steps if src == source})
+        others = [other for other in self.operations if self.targets(other, source)]
         if others:
             return f"There is no {operation} for {source}; it can: {', '.join(others)}."
         return f"convertd has no engine that reads {source}; GET /formats lists what it can do."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 
+import msgspec
 import pytest
 
 from convertd.engines.base import Engine, Fidelity
@@ -109,6 +110,38 @@ def test_pictures_are_not_chained() -> None:
         pair.plan("convert", "png", "txt")
 
 
+@pytest.mark.parametrize(
+    ("operation", "source", "target", "possible"),
+    [
+        ("compress", "pdf", "avif", "archive, convert, inspect, thumbnail"),
+        ("watermark", "pdf", "png", "archive, convert, inspect, thumbnail"),
+        ("adjust", "docx", "png", "archive, convert, thumbnail"),
+        ("inspect", "docx", "json", "archive, convert, thumbnail"),
+    ],
+)
+def test_a_document_is_only_converted_and_shown_through_its_pages(
+    operation: str, source: str, target: str, possible: str
+) -> None:
+    """Pages made smaller are no smaller document, and a PDF's facts are not those of the file that came."""
+    with pytest.raises(UnsupportedFormat) as caught:
+        Registry(discover()).plan(operation, source, target)
+    assert caught.value.message == f"There is no {operation} for {source}; it can: {possible}."
+
+
+def test_a_thumbnail_of_a_document_is_of_one_page() -> None:
+    """A thumbnail through pictures would be one of each page."""
+    with pytest.raises(
+        UnsupportedFormat, match="thumbnail pdf to gif; possible targets: avif, jpg, png, webp"
+    ):
+        Registry(discover()).plan("thumbnail", "pdf", "gif")
+
+
+def test_a_document_is_not_chained_back_to_its_own_format() -> None:
+    """A PDF through pictures to PDF would be a PDF without its text."""
+    with pytest.raises(UnsupportedFormat, match="no way to convert pdf to pdf"):
+        Registry(discover()).plan("convert", "pdf", "pdf")
+
+
 def test_a_chain_with_a_missing_link_says_which() -> None:
     broken = registry(
         engine("office", route("docx", "pdf"), hint="install LibreOffice."),
@@ -183,6 +216,23 @@ def test_it_lists_what_somebody_can_do_installed_or_not() -> None:
     assert reg.targets("convert", "wav") == ("mp3",)
     assert reg.targets("convert", "png") == ("jpg", "webp")
     assert {"quality", "audio_bitrate", "pages", "width"} <= reg.option_names
+
+
+def test_its_routes_are_what_it_plans() -> None:
+    reg = Registry(discover())
+    assert set(reg.steps) <= set(reg.routes)
+    for (operation, source, target), plans in reg.routes.items():
+        if all(reg.available(plan) for plan in plans):
+            assert reg.plan(operation, source, target) == plans[0]
+    documents = {key[:2] for key, plans in reg.routes.items() if len(plans[0].steps) > 1}
+    assert {operation for operation, _ in documents} == {"convert", "thumbnail"}
+    assert ("thumbnail", "docx") in documents
+
+
+def test_the_options_of_a_chain_are_described_as_one() -> None:
+    plan = Registry(discover()).routes["convert", "pptx", "png"][0]
+    properties = msgspec.json.schema(plan.options)["$defs"][plan.options.__name__]["properties"]
+    assert set(properties) == plan.option_names == {"pages", "pdfa", "dpi", "width", "height", "background"}
 
 
 # Discovery

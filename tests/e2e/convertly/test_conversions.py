@@ -139,6 +139,12 @@ async def test_the_same_key_gives_the_same_answer(convertly: Convertly) -> None:
     assert error(await convertly.post("/api/compress", PNG, headers=headers), 409)
 
 
+async def test_a_document_is_not_made_smaller(convertly: Convertly) -> None:
+    """Neither is it answered with pictures of its pages."""
+    reply = await convertly.post("/api/compress", ("e.pdf", samples.pdf(2)))
+    assert "no compress for pdf; it can: archive, convert" in error(reply, 415)
+
+
 @pytest.mark.parametrize(
     ("fields", "quality"),
     [
