@@ -223,6 +223,8 @@ _PRESETS: Final[Mapping[str, dict[str, Any]]] = {
     "social-preview": {"width": 1200, "height": 630, "fit": "cover"},
 }
 """Boxes of ``transform``. The service publishes none; these are convertd's."""
+_EXACT_FITS: Final = ("cover", "contain", "fill")
+"""Whoever gives both sides with one of these asks for that very size, also of a smaller picture."""
 
 
 def known_tool(name: str) -> Tool:
@@ -333,8 +335,9 @@ def _complete_transform(fields: Fields, options: dict[str, Any]) -> None:
     if preset is not None:
         for name, value in _PRESETS[preset].items():
             options[name] = value if options[name] is None else options[name]
-    if None not in (options["width"], options["height"]) and options["fit"] is None:
-        options["fit"] = "cover"
+    if None not in (options["width"], options["height"]):
+        options["fit"] = options["fit"] or "cover"
+        options["enlarge"] = options["fit"] in _EXACT_FITS
 
 
 def _complete_convert(fields: Fields, options: dict[str, Any]) -> None:

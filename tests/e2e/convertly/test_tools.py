@@ -87,6 +87,35 @@ async def test_pictures(
     assert picture(await worked(convertly, tmp_path, name, JPG, **fields)) == made
 
 
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ({"width": "300", "height": "200", "fit": "fill"}, (300, 200)),
+        ({"width": "300", "height": "200", "fit": "contain"}, (300, 200)),
+        ({"width": "300", "height": "200"}, (300, 200)),
+        ({"preset": "avatar"}, (256, 256)),
+        ({"preset": "social-preview", "fit": "fill"}, (1200, 630)),
+        ({"preset": "avatar", "fit": "inside"}, (128, 128)),
+        ({"width": "300", "height": "200", "fit": "inside"}, (128, 128)),
+        ({"width": "300", "height": "200", "fit": "outside"}, (128, 128)),
+        ({"width": "300"}, (128, 128)),
+    ],
+)
+async def test_an_exact_size_is_that_of_a_small_picture_too(
+    convertly: Convertly, tmp_path: Path, fields: dict[str, str], size: tuple[int, int]
+) -> None:
+    small = ("small.png", samples.picture("PNG", 128, 128))
+    assert picture(await worked(convertly, tmp_path, "transform", small, **fields)) == ("WEBP", size)
+
+
+async def test_a_padded_picture_reaches_the_edges(convertly: Convertly, tmp_path: Path) -> None:
+    small = ("small.png", samples.picture("PNG", 128, 128))
+    path = await worked(convertly, tmp_path, "transform", small, preset="ecommerce", format="png")
+    with Image.open(path) as image:
+        assert image.size == (1200, 1200)
+        assert image.convert("RGB").getpixel((2, 2)) != (255, 255, 255)
+
+
 async def test_a_poster_frame(convertly: Convertly, tmp_path: Path, film: Any) -> None:
     assert picture(await worked(convertly, tmp_path, "poster-frame", film)) == ("JPEG", (640, 480))
     small = await worked(convertly, tmp_path, "poster-frame", film, width="320", format="png")
