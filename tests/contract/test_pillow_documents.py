@@ -17,6 +17,7 @@ from PIL import Image, ImageChops, ImageCms
 from convertd.engines.base import Limits
 from convertd.engines.pillow import ENGINE
 from convertd.engines.pillow.targets import EDITED, SOURCES
+from convertd.engines.pillow.tiff_stripping import stripped_tiff
 from convertd.errors import FileInvalid, LimitExceeded
 from convertd.model.formats import identify
 from tests.support.engines import run
@@ -329,3 +330,70 @@ def test_a_broken_file_is_not_given_back(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(FileInvalid):
         strip(path, "jpg")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_keeps_its_very_strips(order: str, tmp_path: Path) -> None:
+    """16 bits a channel, which the library cannot even read in full."""
+    pixels = bytes(range(200)) * 3
+    tags = {
+        256: (3, 20), 257: (3, 5), 258: (3, 16, 16, 16), 259: (3, 1), 262: (3, 2), 273: (4, 0),
+        274: (3, 6), 277: (3, 3), 278: (3, 5), 279: (4, len(pixels)), 305: (2, *b"Tester\0"),
+        700: (1, *b"<x:xmpmeta>Tester</x:xmpmeta>"), 34377: (7, *b"Tester"),
+    }  # fmt: skip
+    path = tmp_path / "a.tiff"
+    path.write_bytes(_tiff(order, tags, pixels))
+    made, product = strip(path, "tiff")
+    data = made.read_bytes()
+    assert b"Tester" not in data
+    assert pixels in data
+    assert product.facts == {"width": 5, "height": 20}
+    assert product.notes == ()
+    assert Image.open(made).tobytes() == Image.open(path).tobytes()
+
+
+def test_a_tiff_that_points_beyond_its_end_is_encoded_anew(tmp_path: Path) -> None:
+    pixels = bytes(12)
+    tags = {256: (3, 4), 257: (3, 3), 258: (3, 8), 259: (3, 1), 262: (3, 1), 273: (4, 0), 277: (3, 1),
+            278: (3, 3), 279: (4, 4000)}  # fmt: skip
+    path = tmp_path / "a.tiff"
+    path.write_bytes(_tiff("<", tags, pixels))
+    made, _ = strip(path, "tiff")
+    assert Image.open(made).size == (4, 3)
+
+
+def test_a_tiff_in_which_pages_share_their_strips_does_not_grow(tmp_path: Path) -> None:
+    pixels = bytes(4000)
+    tags = {256: (3, 80), 257: (3, 50), 258: (3, 8), 259: (3, 1), 262: (3, 1), 273: (4, 0), 277: (3, 1),
+            278: (3, 50), 279: (4, 4000)}  # fmt: skip
+    assert stripped_tiff(_tiff("<", tags, pixels)) is not None
+    assert stripped_tiff(_tiff("<", tags, pixels, pages=200)) is None
+
+
+def _tiff(order: str, tags: dict[int, tuple[int, ...]], pixels: bytes, pages: int = 1) -> bytes:
+    """``pages`` directories with ``tags`` (kind and values each), all of the one strip ``pixels``."""
+    words = {1: "B", 2: "B", 3: "H", 4: "I", 7: "B"}
+    out = bytearray({"<": b"II*\0", ">": b"MM\0*"}[order]) + bytes(4) + pixels
+    link = 4
+    for _ in range(pages):
+        entries = b""
+        for tag, (kind, *values) in sorted((tags | {273: (4, 8)}).items()):
+            value = struct.pack(f"{order}{len(values)}{words[kind]}", *values)
+            if len(value) > 4:
+                place = len(out)
+                out += value + bytes(len(value) % 2)
+                value = struct.pack(order + "I", place)
+            entries += struct.pack(order + "HHI4s", tag, kind, len(values), value)
+        struct.pack_into(order + "I", out, link, len(out))
+        out += struct.pack(order + "H", len(tags)) + entries + bytes(4)
+        link = len(out) - 4
+    return bytes(out)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_tiff_tells_its_upright_size(orientation: int, tmp_path: Path) -> None:
+    [(_, product)] = run(
+        ENGINE, "convert", "tiff", "png", lying(tmp_path / "a.tiff", orientation), tmp_path / "out"
+    )
+    size = {"width": 120, "height": 80}
+    assert product.facts == size | {"source": size}

@@ -8,7 +8,7 @@ from PIL import Image
 
 from convertd.engines.base import Call, Product
 from convertd.engines.pillow.adjusting import Adjustment
-from convertd.engines.pillow.metadata import orientation
+from convertd.engines.pillow.metadata import orientation, upright_size
 from convertd.engines.pillow.options import (
     LossyPictureAdjust,
     LossyPictureTransform,
@@ -108,8 +108,8 @@ def strip_metadata(call: Call) -> Product:
     with open_picture(call.input, call.source, call.limits) as image:
         with faults_of_the_file(call.source):
             lying = orientation(image)
+            width, height = upright_size(image, call.source)
             image.load()
-            size = image.size
         frames = count_frames(image, call.source, call.limits)
         bare = without_metadata(call.input.read_bytes(), call.source, lying)
     if bare is None:
@@ -117,7 +117,6 @@ def strip_metadata(call: Call) -> Product:
     path = output_path(call)
     path.write_bytes(bare)
     call.report(1.0)
-    width, height = size if lying < 5 else (size[1], size[0])
     facts = {"width": width, "height": height} | ({"frames": frames} if frames > 1 else {})
     return Product(name=path.name, facts=facts)
 

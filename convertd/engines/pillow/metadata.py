@@ -40,6 +40,13 @@ class Metadata:
         """Only what the pixels need to look right: colour profile and density."""
         return Metadata(icc=self.icc, dpi=self.dpi)
 
+    @property
+    def tells(self) -> bool:
+        """Whether it says more than how the pixels look and the picture stands."""
+        exif = Image.Exif()
+        exif.load(self.exif)
+        return replace(self, exif=b"") != self.stripped() or bool(set(exif) - {ExifTags.Base.Orientation})
+
     def without_preview(self) -> Metadata:
         """For a picture that does not look as before: cameras keep a small copy of what they took."""
         return replace(self, exif=without_preview(self.exif))
@@ -77,6 +84,11 @@ def orientation(image: ImageFile.ImageFile) -> int:
         if isinstance(found, int) and 1 <= found <= 8:
             return found
     return 1
+
+
+def upright_size(image: ImageFile.ImageFile, source: str) -> tuple[int, int]:
+    """Width and height as it is to be shown; the library tells them so of a TIFF alone."""
+    return image.size[::-1] if source != "tiff" and orientation(image) >= 5 else image.size
 
 
 def is_deep(image: ImageFile.ImageFile) -> bool:

@@ -12,7 +12,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from convertd.engines.base import Limits
 from convertd.engines.pillow.colour import detached, opaque, to_layout
 from convertd.engines.pillow.geometry import Placement, Size, place
-from convertd.engines.pillow.metadata import Metadata, collect, is_deep, orientation
+from convertd.engines.pillow.metadata import Metadata, collect, is_deep, orientation, upright_size
 from convertd.engines.pillow.options import AnyFit
 from convertd.engines.pillow.reading import check_pixels, faults_of_the_file
 from convertd.engines.pillow.shaping import Shape
@@ -80,7 +80,7 @@ class Rendering:
             if is_deep(image):
                 self.notes.append("The picture has more than 8 bits a channel; its colours were read with 8.")
             self._orientation = orientation(image)
-        self.source_size = image.size[::-1] if self._orientation >= 5 else image.size
+        self.source_size = upright_size(image, source)
         """Width and height of the input, upright."""
         self._turn = self._turn_needed()
         self._limits = limits

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from convertd.engines.pillow.tiff_stripping import stripped_tiff
 from convertd.errors import FileInvalid
 
 _PNG_HARMLESS: Final = frozenset(
@@ -20,14 +21,16 @@ _WEBP_EXIF: Final = 0x08
 _WEBP_XMP: Final = 0x04
 _GIF_LOOPS: Final = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 """Application blocks that say how often an animation runs."""
+_JP2_PICTURE: Final = frozenset((b"jP  ", b"ftyp", b"jp2h", b"jp2c"))
+_JP2_COMMENT: Final = 0xFF64
 
 
 def without_metadata(data: bytes, source: str, orientation: int = 1) -> bytes | None:
     """``data`` less what tells of people, places and programs; colour profile and density stay, and an
     ``orientation`` other than 1, without which the picture would lie.
 
-    ``None`` for formats this is not known for. The file must have been decoded before: a broken structure is
-    :class:`FileInvalid`.
+    ``None`` for formats and files this is not known for. The file must have been decoded before: a broken
+    structure is :class:`FileInvalid`.
     """
     strip = _STRIPPERS.get(source)
     if strip is None:
@@ -151,9 +154,48 @@ def _is_private_in_gif(label: int, start: bytes) -> bool:
     return label == 0xFE or (label == 0xFF and start not in _GIF_LOOPS)
 
 
-_STRIPPERS: Final[dict[str, Callable[[bytes, bytes], bytes]]] = {
+def _jp2(data: bytes, exif: bytes) -> bytes:
+    """Without boxes and comments about the picture; the format knows no orientation."""
+    if data.startswith(b"\xff\x4f"):
+        return _jp2_codestream(data)
+    kept, position = bytearray(), 0
+    while position < len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        start = position + 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        end = position + length if length else len(data)
+        if end < start:
+            raise struct.error("a box is shorter than its head")
+        if name in _JP2_PICTURE:
+            box = _jp2_codestream(data[start:end]) if name == b"jp2c" else data[start:end]
+            kept += struct.pack(">I4s", len(box) + 8, name) + box
+        position = end
+    return bytes(kept)
+
+
+def _jp2_codestream(data: bytes) -> bytes:
+    """Its main header, up to the first part of the picture, without comments."""
+    kept, position = bytearray(data[:2]), 2
+    while not data.startswith(b"\xff\x90", position):
+        marker, length = struct.unpack_from(">HH", data, position)
+        if marker != _JP2_COMMENT:
+            kept += data[position : position + 2 + length]
+        position += 2 + length
+    return bytes(kept + data[position:])
+
+
+def _tiff(data: bytes, exif: bytes) -> bytes | None:
+    """With the orientation where it is: a tag like others."""
+    return stripped_tiff(data)
+
+
+_STRIPPERS: Final[dict[str, Callable[[bytes, bytes], bytes | None]]] = {
     "jpg": _jpeg,
     "png": _png,
     "webp": _webp,
     "gif": _gif,
+    "jp2": _jp2,
+    "tiff": _tiff,
 }
