@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -196,7 +197,9 @@ def test_width_comes_before_the_rest(tmp_path: Path) -> None:
 def test_a_larger_result_in_another_format_says_so(tmp_path: Path) -> None:
     path = save(photo(), tmp_path / "a.jpg", "jpg", quality=10)
     _, product = compress(path, "png", tmp_path / "out")
-    assert product.notes == ("The result is not smaller than the input.",)
+    assert product.notes == (
+        "The result is not smaller than the input: keep that, or ask for another format.",
+    )
 
 
 def test_orientation_is_not_lost_with_the_metadata(tmp_path: Path) -> None:
@@ -211,3 +214,118 @@ def test_orientation_is_not_lost_with_the_metadata(tmp_path: Path) -> None:
         ImageStat.Stat(image.crop((0, 0, 100, 60))).mean[0]
         > ImageStat.Stat(image.crop((0, 90, 100, 150))).mean[0]
     )
+
+
+# Never larger
+
+
+def tagged(orientation: int = 1) -> Image.Exif:
+    """With a camera, a time and a place."""
+    exif = Image.Exif()
+    exif[274], exif[271], exif[306] = orientation, "Tester", "2026:01:02 03:04:05"
+    exif[0x8825] = {1: "N", 2: (51.0, 30.0, 0.0)}
+    return exif
+
+
+@pytest.mark.parametrize("source", ["jpg", "webp"])
+def test_a_lying_picture_is_returned_without_what_tells_of_people(source: str, tmp_path: Path) -> None:
+    """What makes it stand stays."""
+    lying = photo().transpose(Image.Transpose.ROTATE_90)
+    words = {"quality": 5, "optimize": True, "progressive": True} if source == "jpg" else {"quality": 1}
+    path = save(lying, tmp_path / f"a.{source}", source, exif=tagged(6), **words)
+    made, product = compress(path, source, tmp_path / "out", quality=90)
+    assert made.stat().st_size < path.stat().st_size
+    assert b"Tester" not in made.read_bytes()
+    exif = Image.open(made).getexif()
+    assert (exif[274], exif.get_ifd(0x8825)) == (6, {})
+    assert (product.facts["width"], product.facts["height"]) == (240, 160)
+    assert product.notes == (
+        "The result would not have been smaller: the input is returned without its metadata.",
+    )
+
+
+def test_an_avif_that_only_lies_is_returned_as_it_is(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    path = save(photo(), tmp_path / "a.avif", "avif", quality=10, exif=exif)
+    made, product = compress(path, "avif", tmp_path / "out")
+    assert made.read_bytes() == path.read_bytes()
+    assert product.facts == {"width": 160, "height": 240}
+    assert product.notes[-1].endswith("the input is returned unchanged.")
+
+
+def test_an_avif_that_tells_a_place_gets_less_quality_instead(tmp_path: Path) -> None:
+    path = save(photo(), tmp_path / "a.avif", "avif", quality=40, exif=tagged())
+    made, product = compress(path, "avif", tmp_path / "out", quality=90)
+    assert made.stat().st_size < path.stat().st_size
+    assert not Image.open(made).getexif()
+    assert product.notes == ("The quality was lowered: else the result would be larger than the input.",)
+
+
+def test_what_cannot_become_smaller_is_still_free_of_its_metadata(tmp_path: Path) -> None:
+    path = save(photo(), tmp_path / "a.avif", "avif", quality=1, speed=0, exif=tagged())
+    made, product = compress(path, "avif", tmp_path / "out")
+    assert not Image.open(made).getexif()
+    if made.stat().st_size >= path.stat().st_size:
+        assert product.notes == ("The result is not smaller than the input, but free of its metadata.",)
+
+
+def test_a_smaller_picture_has_no_more_bytes(tmp_path: Path) -> None:
+    path = save(photo(), tmp_path / "a.jpg", "jpg", quality=20)
+    made, product = compress(path, "jpg", tmp_path / "out", width=234, quality=98)
+    assert Image.open(made).size == (234, 156)
+    assert made.stat().st_size < path.stat().st_size
+    assert product.notes == ("The quality was lowered: else the result would be larger than the input.",)
+
+
+def test_a_box_that_is_no_smaller_than_the_picture_changes_nothing(tmp_path: Path) -> None:
+    path = save(photo(), tmp_path / "a.jpg", "jpg", quality=5, optimize=True, progressive=True)
+    made, product = compress(path, "jpg", tmp_path / "out", width=1920, quality=90)
+    assert made.read_bytes() == without_metadata(path.read_bytes(), "jpg")
+    assert "the input is returned" in product.notes[-1]
+
+
+def test_metadata_that_goes_without_loss_is_not_made_up_for_by_loss(tmp_path: Path) -> None:
+    """The result would be smaller than the input, but larger than the input without its metadata."""
+    words: dict[str, object] = {"quality": 50, "optimize": True, "progressive": True}
+    path = save(photo(), tmp_path / "a.jpg", "jpg", comment=b"x" * 60_000, **words)
+    made, product = compress(path, "jpg", tmp_path / "out", quality=90)
+    assert made.read_bytes() == without_metadata(path.read_bytes(), "jpg")
+    assert product.notes[-1].endswith("returned without its metadata.")
+
+
+def test_pages_of_few_colours_are_returned_without_what_tells_of_people(tmp_path: Path) -> None:
+    first, second = (quadrants((10, 10)).quantize(2) for _ in range(2))
+    words: dict[str, object] = {"save_all": True, "append_images": [second], "compression": "tiff_lzw"}
+    path = save(first, tmp_path / "a.tiff", "tiff", software="Tester", **words)
+    grown = path.read_bytes()
+    assert b"Tester" in grown
+    made, product = compress(path, "tiff", tmp_path / "out")
+    assert made.stat().st_size < path.stat().st_size
+    assert b"Tester" not in made.read_bytes()
+    assert product.facts["frames"] == 2
+
+
+@pytest.mark.parametrize("suffix", ["jp2", "j2k"])
+def test_a_jpeg_2000_loses_its_comment(suffix: str, tmp_path: Path) -> None:
+    path = save(quadrants((4, 4)), tmp_path / f"a.{suffix}", "jp2", comment=b"Tester", no_jp2=suffix == "j2k")
+    assert b"Tester" in path.read_bytes()
+    [(made, _)] = run(ENGINE, "compress", "jp2", "jp2", path, tmp_path / "out", quality=100)
+    assert made.stat().st_size < path.stat().st_size
+    assert b"Tester" not in made.read_bytes()
+    assert ImageChops.difference(Image.open(made), Image.open(path)).getbbox() is None
+
+
+IMAGES = Path(os.environ["CONVERTD_CORPUS"], "image") if os.environ.get("CONVERTD_CORPUS") else None
+GREW = ("rot1mir0.avif", "multipage.tiff", "jpeg2.jp2", "hopper_orientation_6.jpg", "g4_orientation_6.tif")
+
+
+@pytest.mark.skipif(IMAGES is None, reason="CONVERTD_CORPUS names no folder")
+@pytest.mark.parametrize("name", GREW)
+@pytest.mark.parametrize("quality", [None, 82, 100])
+def test_real_files_do_not_grow(name: str, quality: int | None, tmp_path: Path) -> None:
+    assert IMAGES is not None
+    path = IMAGES / name
+    source = {"tif": "tiff"}.get(path.suffix[1:], path.suffix[1:])
+    [(made, product)] = run(ENGINE, "compress", source, source, path, tmp_path / "out", quality=quality)
+    assert made.stat().st_size <= path.stat().st_size, product.notes

@@ -12,7 +12,7 @@ from PIL import Image
 
 from convertd.engines.base import Call, Product
 from convertd.engines.pillow.animation import Sequence
-from convertd.engines.pillow.metadata import collect, orientation
+from convertd.engines.pillow.metadata import collect, orientation, upright_size
 from convertd.engines.pillow.reading import faults_of_the_file, open_picture
 from convertd.engines.pillow.reducing import colours_of, plain, reduced, with_colours
 from convertd.engines.pillow.rendering import Rendering, Wish
@@ -57,7 +57,7 @@ def compress(call: Call) -> Product:
         quality = options.quality or TARGETS[call.target].compressed or 100
         with _subject(call, wish) as subject:
             attempt = _attempt(call, subject, quality, visibly=False)
-    attempt = _or_input(call, attempt, wish)
+    attempt = _no_larger(call, attempt, wish)
     path = output_path(call)
     path.write_bytes(attempt.data)
     return product(path, call, attempt.subject, list(attempt.notes))
@@ -128,32 +128,44 @@ def _best_quality(call: Call, subject: Subject, most: int) -> Attempt:
     return best
 
 
-def _or_input(call: Call, attempt: Attempt, wish: Wish) -> Attempt:
-    """The input where the attempt gained nothing, as far as it is what was asked for."""
+def _no_larger(call: Call, attempt: Attempt, wish: Wish) -> Attempt:
+    """The input where the attempt gained nothing, as far as it is what was asked for; else fewer bytes."""
     given = call.input.read_bytes()
+    kept = _kept(call, attempt, wish, given) if call.source == call.target else None
+    if kept is not None and len(kept) <= len(attempt.data):
+        how = "unchanged" if kept == given else "without its metadata"
+        note = f"The result would not have been smaller: the input is returned {how}."
+        return replace(attempt, data=kept, notes=(note,))
     if len(attempt.data) < len(given):
         return attempt
-    if call.source != call.target or wish.width or wish.height:
-        return _with_note(attempt, "The result is not smaller than the input.")
-    kept = _stripped(call, given) if wish.strip_metadata else given
-    if kept is None:
-        return _with_note(attempt, "The result is not smaller than the input, but free of its metadata.")
-    how = "unchanged" if kept == given else "without its metadata"
-    note = f"The result would not have been smaller: the input is returned {how}."
-    return _with_note(replace(attempt, data=kept), note)
+    if call.source != call.target:
+        note = "The result is not smaller than the input: keep that, or ask for another format."
+        return _with_note(attempt, note)
+    return _of_less_quality(call, attempt, wish, len(given) - 1)
 
 
-def _stripped(call: Call, given: bytes) -> bytes | None:
-    """The input without its metadata; ``None`` where it cannot be had without encoding the pixels anew."""
+def _kept(call: Call, attempt: Attempt, wish: Wish, given: bytes) -> bytes | None:
+    """The input, without its metadata where that is to go; an orientation, without which it would lie, stays.
+
+    ``None`` where another size was asked for, or the metadata cannot go without encoding the pixels anew.
+    """
     with open_picture(call.input, call.source, call.limits) as image, faults_of_the_file(call.source):
-        if orientation(image) != 1:
-            # The tag that would go is what makes the picture stand upright.
+        if attempt.subject.image.size != upright_size(image, call.source):
             return None
-        bare = without_metadata(given, call.source)
-        if bare is not None:
-            return bare
-        image.load()
-        return given if collect(image).stripped() == collect(image) else None
+        if not wish.strip_metadata:
+            return given
+        bare = without_metadata(given, call.source, orientation(image))
+        return given if bare is None and not collect(image).tells else bare
+
+
+def _of_less_quality(call: Call, attempt: Attempt, wish: Wish, most: int) -> Attempt:
+    """The best that has at most so many bytes; the attempt as it is where nothing has."""
+    with _subject(call, wish) as subject:
+        less = _best_quality(call, subject, most)
+    if len(less.data) <= most:
+        return _with_note(less, "The quality was lowered: else the result would be larger than the input.")
+    free = ", but free of its metadata" if wish.strip_metadata else ""
+    return _with_note(attempt, f"The result is not smaller than the input{free}.")
 
 
 def _with_note(attempt: Attempt, note: str) -> Attempt:
