@@ -301,6 +301,38 @@ def test_a_small_video_comes_back_without_its_place(tmp_path: Path) -> None:
     assert any("without its metadata" in note for note in product.notes)
 
 
+@pytest.mark.parametrize("tags", [{}, {"location": "+52.5000+013.4000/"}])
+def test_what_tells_a_place_does_not_come_back_though_it_is_smaller(
+    tmp_path: Path, tags: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the streams take more bytes, the input comes back only if there is nothing to be stripped."""
+    monkeypatch.setattr("convertd.engines.pyav.compress._copied", lambda *given: False)
+    path = clips.video(tmp_path / "a.mp4", options={"crf": "51", "preset": "veryslow"}, frames=100, tags=tags)
+    result, product = call("compress", path, "mp4", tmp_path, crf=1)
+    assert (result.read_bytes() == path.read_bytes()) == (not tags)
+    assert b"loci" not in result.read_bytes()
+    said = "is returned as it is." if not tags else "not smaller than the input, but free of its metadata."
+    assert product.notes[-1].endswith(said)
+
+
+def test_a_small_video_keeps_its_streams_in_another_container(tmp_path: Path) -> None:
+    tags = {"title": "Secret" * 50}
+    path = clips.video(tmp_path / "a.m4v", options={"crf": "51", "preset": "veryslow"}, frames=100, tags=tags)
+    result, product = call("compress", path, "mp4", tmp_path, crf=1)
+    assert clips.packets(result) == clips.packets(path)
+    assert b"Secret" not in result.read_bytes()
+    assert result.stat().st_size <= path.stat().st_size
+    assert product.notes == ("The result would not have been smaller: its streams were kept as they are.",)
+
+
+def test_another_size_is_given_though_it_takes_more_bytes(tmp_path: Path) -> None:
+    path = clips.video(tmp_path / "a.mp4", options={"crf": "51", "preset": "veryslow"}, frames=100)
+    result, product = call("compress", path, "mp4", tmp_path, crf=0, width=32)
+    assert product.facts["width"] == 32
+    if result.stat().st_size >= path.stat().st_size:
+        assert product.notes[-1].startswith("The result is not smaller than the input")
+
+
 def test_quality_and_size_contradict(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest) as refused:
         call("compress", clips.video(tmp_path / "a.mp4"), "mp4", tmp_path, crf=30, target_bytes=50_000)

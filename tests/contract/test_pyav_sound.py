@@ -15,7 +15,9 @@ import pytest
 from convertd.engines.base import Product
 from convertd.engines.pyav import ENGINE
 from convertd.engines.pyav.sound_options import SMALL_SOUND, SOUND
+from convertd.engines.registry import Registry, discover
 from convertd.errors import FileInvalid, InvalidRequest, LimitExceeded
+from convertd.jobs.submission import TaskRequest, target_of
 from convertd.model.parsing import parse_options
 from tests.contract.test_pyav import probed, streams
 from tests.support import clips
@@ -374,6 +376,20 @@ def test_sound_that_is_small_already_comes_back(tmp_path: Path) -> None:
     result, product = convert(path, "mp3", tmp_path, "compress", strip_metadata=False)
     assert result.read_bytes() == path.read_bytes()
     assert any("would not have been smaller" in note for note in product.notes)
+
+
+def test_amr_is_as_small_as_it_gets(tmp_path: Path) -> None:
+    """It stays what it is unless something else is asked for; an mp3 of it says that it is larger."""
+    path = clips.sound(tmp_path / "a.amr", "libopencore_amrnb", rate=8000, channels=1)
+    wanted = TaskRequest(inputs=(0,), operation="compress", target=None)
+    assert target_of(Registry(discover()), wanted, "amr") == "amr"
+    result, product = convert(path, "amr", tmp_path, "compress")
+    assert result.read_bytes() == path.read_bytes()
+    assert product.notes == ("No encoder here makes amr smaller: the input is returned.",)
+    _, larger = convert(path, "mp3", tmp_path, "compress")
+    assert larger.notes[-1] == (
+        "The result is not smaller than the input: keep that, or ask for another format."
+    )
 
 
 def test_bitrate_and_size_contradict(tmp_path: Path) -> None:

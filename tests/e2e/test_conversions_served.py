@@ -107,6 +107,25 @@ async def test_a_sound_becomes_an_mp3(api: Api, tmp_path: Path) -> None:
     assert float(found["format"]["duration"]) == pytest.approx(2, abs=0.1)
 
 
+async def test_what_cannot_become_smaller_comes_back_without_its_place(api: Api) -> None:
+    exif = Image.Exif()
+    exif[274], exif[271] = 6, "Tester"
+    exif[0x8825] = {1: "N", 2: (51.0, 30.0, 0.0)}
+    out = io.BytesIO()
+    Image.effect_noise((120, 80), 60).save(
+        out, "JPEG", quality=20, optimize=True, progressive=True, exif=exif
+    )
+    reply = await api.submit(out.getvalue(), operation="compress", quality=95, filename="a.jpg", wait=30)
+    (output,) = reply.job(200)["outputs"]
+    assert output["notes"] == [
+        "The result would not have been smaller: the input is returned without its metadata."
+    ]
+    data = await api.download(output)
+    assert len(data) < len(out.getvalue())
+    with Image.open(io.BytesIO(data)) as image:
+        assert dict(image.getexif()) == {274: 6}
+
+
 async def test_a_pdf_becomes_a_picture_of_each_page(api: Api) -> None:
     job = (await api.submit(samples.pdf(3), to="png", filename="doc.pdf", wait=30)).job(200)
     assert len(job["outputs"]) == 3

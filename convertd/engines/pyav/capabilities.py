@@ -47,6 +47,7 @@ def _made_smaller() -> Iterator[Capability]:
     for source in SOUND_SOURCES:
         for target, kind in sounds.SMALL_SOUND.items():
             yield Capability(operation=ops.COMPRESS, source=source, target=target, options=kind)
+    yield Capability(operation=ops.COMPRESS, source="amr", target="amr", options=sounds.AmrCompress)
 
 
 def _trimmed() -> Iterator[Capability]:

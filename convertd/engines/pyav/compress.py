@@ -8,14 +8,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from convertd.engines.base import Call, Product
+from convertd.engines.pyav.codecs import CONTAINERS
 from convertd.engines.pyav.convert import describe_input, make_plan, output_name
 from convertd.engines.pyav.facts import facts_of
 from convertd.engines.pyav.options import VideoCompress
+from convertd.engines.pyav.plan import main_video
 from convertd.engines.pyav.planned import Copied, EncodedVideo, Plan, Wishes, wishes_of
 from convertd.engines.pyav.source import Source
+from convertd.engines.pyav.stripping import bare_plan, strip
 from convertd.engines.pyav.transcode import Outcome, longest, remarks, transcode
-from convertd.errors import FileInvalid, InvalidRequest, LimitExceeded
+from convertd.errors import EngineError, FileInvalid, InvalidRequest, LimitExceeded
 
 _ATTEMPTS: Final = 3
 _FILL: Final = 0.97
@@ -32,6 +37,8 @@ _SCALES: Final = (Fraction(1), Fraction(3, 4), Fraction(1, 2), Fraction(3, 8), F
 
 def compress(call: Call) -> list[Product]:
     """A file that is smaller than the input, or the input itself where that cannot be had."""
+    if call.target not in CONTAINERS:
+        return _unencoded(call)
     options = call.options
     target_bytes: int | None = getattr(options, "target_bytes", None)
     source = describe_input(call)
@@ -45,34 +52,76 @@ def compress(call: Call) -> list[Product]:
         plan, outcome = _video_down_to(call, source, target_bytes, wishes, path)
     else:
         plan, outcome = _sound_down_to(call, source, target_bytes, wishes, path)
-    notes = [*plan.notes, *remarks(outcome)]
+    notes = (*plan.notes, *remarks(outcome))
     if path.stat().st_size >= call.input.stat().st_size:
-        notes.append(_take_input(call, source, wishes, path))
+        kept = None if _is_resized(source, plan, wishes) else _take_input(call, source, wishes, path)
+        notes = (kept,) if kept else (*notes, _not_smaller(call, wishes))
     facts = facts_of(path, call.target, longest(source, outcome))
-    return [Product(name=name, facts=facts, notes=tuple(notes))]
+    return [Product(name=name, facts=facts, notes=notes)]
 
 
-def _take_input(call: Call, source: Source, wishes: Wishes, path: Path) -> str:
-    """Put the input in the place of a result that is no smaller; returns what to tell the client."""
-    if call.source != call.target:
-        return f"The result is no smaller than the input, which is {call.source} already well compressed."
-    if wishes.strip_metadata and _copied_bare(call, source, path):
-        return "The result would not have been smaller: the input is returned, without its metadata."
+def _unencoded(call: Call) -> list[Product]:
+    """The packets of a sound that no encoder here makes."""
+    (made,) = strip(call)
+    note = f"No encoder here makes {call.source} smaller: the input is returned."
+    return [msgspec.structs.replace(made, notes=(*made.notes, note))]
+
+
+def _is_resized(source: Source, plan: Plan, wishes: Wishes) -> bool:
+    """Whether another size was asked for than the input's, so that the input would not do."""
+    if not isinstance(plan.video, EncodedVideo) or not (wishes.width or wishes.height):
+        return False
+    shown = main_video(source)
+    return sorted((plan.video.width, plan.video.height)) != sorted((shown.width, shown.height))
+
+
+def _take_input(call: Call, source: Source, wishes: Wishes, path: Path) -> str | None:
+    """Put the input, or its streams, in the place of a result that is no smaller; what to tell the client.
+
+    ``None`` where the result stays: the input is of another format, or tells of people and takes more bytes
+    without.
+    """
+    given = call.input.stat().st_size
+    same = call.source == call.target
+    is_fit = same and not (wishes.strip_metadata and source.tells)
+    most = given if is_fit else path.stat().st_size - 1
+    copied = path.with_name(f"copied-{path.name}")
+    if (wishes.strip_metadata or not same) and _copied(call, source, wishes, copied, most):
+        copied.replace(path)
+        if path.stat().st_size > given:
+            return _not_smaller(call, wishes)
+        how = "the input is returned, without its metadata" if same else "its streams were kept as they are"
+        return f"The result would not have been smaller: {how}."
+    if not is_fit:
+        return None
     shutil.copyfile(call.input, path)
     return "The result would not have been smaller: the input is returned as it is."
 
 
-def _copied_bare(call: Call, source: Source, path: Path) -> bool:
-    """Whether the input could be copied without its tags to a file that is no larger."""
+def _copied(call: Call, source: Source, wishes: Wishes, path: Path, most: int) -> bool:
+    """Whether ``path`` now has the input's streams packet by packet, in at most so many bytes."""
     try:
-        plan = make_plan(call, source, Wishes(strip_metadata=True))
-    except InvalidRequest:
-        return False
-    streams = [part for part in (plan.video, *plan.sounds) if part is not None]
-    if not all(isinstance(part, Copied) for part in streams):
-        return False
-    transcode(replace(call, report=lambda share: None), source, plan, path)
-    return path.stat().st_size <= call.input.stat().st_size
+        if call.source == call.target:
+            plan = bare_plan(call, source)
+        else:
+            plan = make_plan(call, source, Wishes(strip_metadata=wishes.strip_metadata))
+        streams = [part for part in (plan.video, *plan.sounds) if part is not None]
+        if all(isinstance(part, Copied) for part in streams):
+            transcode(replace(call, report=lambda share: None), source, plan, path)
+            if path.stat().st_size <= most:
+                return True
+    except (InvalidRequest, EngineError):
+        # The container does not take these streams.
+        pass
+    path.unlink(missing_ok=True)
+    return False
+
+
+def _not_smaller(call: Call, wishes: Wishes) -> str:
+    if call.source != call.target:
+        return "The result is not smaller than the input: keep that, or ask for another format."
+    free = ", but free of its metadata" if wishes.strip_metadata else ""
+    return f"The result is not smaller than the input{free}."
 
 
 def _length(call: Call, source: Source) -> float:

@@ -26,6 +26,7 @@ from av.video.stream import VideoStream
 from convertd.engines.base import Limits
 from convertd.engines.pyav import source as found
 from convertd.engines.pyav.codecs import DEMUXERS, is_lossless
+from convertd.engines.pyav.writing import is_technical
 from convertd.errors import FileInvalid, LimitExceeded
 
 _NO_PROTOCOL: Final = "none-at-all"
@@ -118,7 +119,14 @@ def describe(container: InputContainer, source: str) -> found.Source:
         texts=tuple(texts),
         covers=tuple(covers),
         unreadable=tuple(unknown),
+        tells=bool(covers or unknown or container.chapters()) or _has_tags(container),
     )
+
+
+def _has_tags(container: InputContainer) -> bool:
+    """Whether a tag is more than a word on the making of the file, or the language of a track."""
+    keys = [*container.metadata, *(key for stream in container.streams for key in stream.metadata)]
+    return any(key != "language" and not is_technical(key) for key in keys)
 
 
 def _codec(stream: Stream) -> str:

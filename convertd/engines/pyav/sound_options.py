@@ -186,6 +186,13 @@ class VorbisCompress(Options, frozen=True, kw_only=True):
     strip_metadata: bool = True
 
 
+class AmrCompress(Options, frozen=True, kw_only=True):
+    """``compress`` to ``amr``, which is as small as it gets: the sound stays as it is."""
+
+    strip_metadata: bool = True
+    """The format has no place for any."""
+
+
 SMALL_SOUND: Final[dict[str, type[Options]]] = {
     "ogg": VorbisCompress,
     "mp3": Mp3Compress,

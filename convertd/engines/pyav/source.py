@@ -110,3 +110,5 @@ class Source:
     """Indexes of attached pictures."""
     unreadable: tuple[int, ...] = ()
     """Indexes of streams that no decoder is known for."""
+    tells: bool = False
+    """Whether there is more than sound and pictures: tags, chapters, covers, streams of an unknown kind."""

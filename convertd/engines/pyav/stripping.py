@@ -16,14 +16,15 @@ from convertd.engines.pyav.transcode import longest, remarks, transcode
 def strip(call: Call) -> list[Product]:
     """Pictures, sound and subtitles packet by packet; which language a track is in is kept."""
     source = describe_input(call)
-    plan = _plan(call, source)
+    plan = bare_plan(call, source)
     name = output_name(call.target)
     outcome = transcode(call, source, plan, call.output_dir / name)
     facts = facts_of(call.output_dir / name, call.target, longest(source, outcome))
     return [Product(name=name, facts=facts, notes=(*plan.notes, *remarks(outcome)))]
 
 
-def _plan(call: Call, source: Source) -> Plan:
+def bare_plan(call: Call, source: Source) -> Plan:
+    """All that is seen and heard of ``source``, copied into a file of the same format."""
     videos, sounds, texts = (
         tuple(Copied(index=stream.index, codec=stream.codec) for stream in streams)
         for streams in (source.videos, source.sounds, source.texts)
