@@ -228,7 +228,7 @@ class Registry:
         others = [other for other in self.operations if self.targets(other, source)]
         if others:
             return f"There is no {operation} for {source}; it can: {', '.join(others)}."
-        return f"convertd has no engine that reads {source}; GET /formats lists what it can do."
+        return f"convertd has no engine that reads {source}."
 
     def targets(self, operation: str, source: str) -> tuple[str, ...]:
         """Targets that some plan, of engines installed or not, has for the source."""
