@@ -280,7 +280,10 @@ def _parameters() -> dict[str, Any]:
         "Metadata": _parameter("metadata", "query", text, "JSON object that the job echoes."),
         "CallbackUrl": _parameter("callback_url", "query", text, "Where to be told of the job's end."),
         "CallbackSecret": _parameter(
-            "callback_secret", "query", text, "What to sign callbacks with; if absent the account's, which the answer tells."
+            "callback_secret",
+            "query",
+            text,
+            "What to sign callbacks with; if absent the account's, which the answer tells.",
         ),
         "Archive": _parameter(
             "archive", "query", {"type": "boolean", "default": False}, "Offer one ZIP of all outputs, too."
