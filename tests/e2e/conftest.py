@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 
 from tests.support.api import Api
-from tests.support.server import ServerProcess, engines
+from tests.support.server import ServerProcess, engines, serving
 
 Start = Callable[..., ServerProcess]
 
@@ -20,15 +20,9 @@ FAST = {"CONVERTD_JOBS_RETRY_DELAY": "100ms", "CONVERTD_JOBS_GRACE": "20s"}
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all tests that do it no harm."""
-    process = ServerProcess(
-        tmp_path_factory.mktemp("shared") / "data", env=FAST | engines("slow_engine", "probe_engine")
-    )
-    try:
-        yield process.start()
-        process.stop()
-    finally:
-        process.dispose()
-    assert process.complaints == []
+    env = FAST | engines("slow_engine", "probe_engine")
+    with serving(tmp_path_factory.mktemp("shared") / "data", env) as process:
+        yield process
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from convertd.web.server import Route
 from tests.e2e.test_access import create_key
 from tests.support import samples
 from tests.support.api import Api, Reply
-from tests.support.server import ServerProcess
+from tests.support.server import ServerProcess, serving
 
 HOSTED = {each.name: each for each in dialects_of(Mock(), Mock()) if each.name != "native"}
 
@@ -85,13 +85,8 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerPro
     """A server that asks for a key, and the key."""
     data_dir = tmp_path_factory.mktemp("closed") / "data"
     key = create_key(data_dir, "one")
-    process = ServerProcess(data_dir)
-    try:
-        yield process.start(), key
-        process.stop()
-    finally:
-        process.dispose()
-    assert process.complaints == []
+    with serving(data_dir) as process:
+        yield process, key
 
 
 def client_of(session: ClientSession, closed: tuple[ServerProcess, str], **headers: str) -> Api:

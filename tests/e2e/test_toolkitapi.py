@@ -31,7 +31,7 @@ from tests.e2e.test_access import create_key
 from tests.support import clips, office, samples
 from tests.support.api import Api, Reply
 from tests.support.origin import Origin
-from tests.support.server import ServerProcess
+from tests.support.server import ServerProcess, serving
 
 _TEXT = {"type": "string", "minLength": 1}
 _COUNT = {"type": "integer", "minimum": 0}
@@ -195,13 +195,8 @@ def origin(files: Origin) -> Origin:
 def trusting(files: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server that trusts the origin of the program's files."""
     env = FAST | {"CONVERTD_OUTBOUND_ALLOW": files.place}
-    process = ServerProcess(tmp_path_factory.mktemp("toolkitapi") / "data", env=env)
-    try:
-        yield process.start()
-        process.stop()
-    finally:
-        process.dispose()
-    assert process.complaints == []
+    with serving(tmp_path_factory.mktemp("toolkitapi") / "data", env) as process:
+        yield process
 
 
 @pytest.fixture

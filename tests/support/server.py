@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from convertd.sandbox.processes import Process, descendants, everybody
@@ -153,6 +154,18 @@ class ServerProcess:
         return [process.pid for process in descendants(zygotes, processes) if not process.zombie]
 
 
+@contextmanager
+def serving(data_dir: Path, env: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
+    """A server that must end well after all that was asked of it, and find no fault with itself."""
+    process = ServerProcess(data_dir, env=env)
+    try:
+        yield process.start()
+        process.stop()
+    finally:
+        process.dispose()
+    assert process.complaints == []
+
+
 def all_dead(pids: Iterable[int], *, seconds: float) -> bool:
     """Whether the processes end within ``seconds``; each is waited for, none is polled."""
     deadline = time.monotonic() + seconds
@@ -175,4 +188,4 @@ def engines(*names: str) -> dict[str, str]:
     return {"CONVERTD_ENGINES_MODULES": ",".join(f"tests.support.{name}" for name in names)}
 
 
-__all__: Sequence[str] = ("ServerProcess", "all_dead", "clean_environment", "convertd", "engines")
+__all__: Sequence[str] = ("ServerProcess", "all_dead", "clean_environment", "convertd", "engines", "serving")

@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from aiohttp import ClientSession
 
-from tests.e2e.changethisfile.client import (
-    Client,
-)
+from tests.e2e.changethisfile.client import Client
 from tests.e2e.conftest import FAST
 from tests.support.api import Api
 from tests.support.receiver import Receiver
-from tests.support.server import ServerProcess, engines
+from tests.support.server import ServerProcess, engines, serving
 
 
 @pytest.fixture(scope="package")
@@ -21,13 +19,8 @@ def allowing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess
     """A server that calls back to this machine, soon."""
     settings = {"CONVERTD_OUTBOUND_ALLOW": "127.0.0.1", "CONVERTD_CALLBACKS_RETRY_DELAY": "1ms"}
     env = FAST | engines("slow_engine") | settings
-    process = ServerProcess(tmp_path_factory.mktemp("changethisfile") / "data", env=env)
-    try:
-        yield process.start()
-        process.stop()
-    finally:
-        process.dispose()
-    assert process.complaints == []
+    with serving(tmp_path_factory.mktemp("changethisfile") / "data", env) as process:
+        yield process
 
 
 @pytest.fixture
