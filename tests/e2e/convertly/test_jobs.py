@@ -290,18 +290,24 @@ async def test_what_is_no_known_file(convertly: Convertly) -> None:
     assert error(await convertly.post("/api/jobs", ("x.bin", bytes(range(256)) * 9), format="png"), 415)
 
 
-async def test_unknown_jobs_and_paths(convertly: Convertly) -> None:
-    for path in (
-        "/api/jobs/a755a89a-3a63-4f3e-88ff-7fef50d42d7d",
-        "/api/jobs/1",
-        "/api/files",
-        "/api/transfer",
-    ):
-        assert error(await convertly.http.get(path), 404)
-    for path in ("folders", "uploads", "workflows/1/run", "currency/convert", "video/x", "webhooks"):
-        assert "offered" in error(await convertly.http.post(f"/api/{path}"), 404) or path in (
-            *("folders", "uploads", "currency/convert", "webhooks"),
-        )
+@pytest.mark.parametrize(
+    ("method", "path", "told"),
+    [
+        ("GET", "jobs/a755a89a-3a63-4f3e-88ff-7fef50d42d7d", "no such job"),
+        ("GET", "jobs/1", "no such job"),
+        ("GET", "files", "no library of files"),
+        ("POST", "folders", "no library of files"),
+        ("POST", "uploads", "'files'"),
+        ("GET", "transfer", "'sourceUrl'"),
+        ("POST", "transfer", "'sourceUrl'"),
+        ("POST", "workflows/1/run", "Workflows are not offered"),
+        ("POST", "currency/convert", "Currencies"),
+        ("POST", "video/x", "Streaming video is not offered"),
+        ("POST", "webhooks", "'callbackUrl'"),
+    ],
+)
+async def test_unknown_jobs_and_paths(convertly: Convertly, method: str, path: str, told: str) -> None:
+    assert told in error(await convertly.http.request(method, f"/api/{path}"), 404)
 
 
 async def test_the_same_key_gives_the_same_job(convertly: Convertly) -> None:
