@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import subprocess
-import time
 import zipfile
 from pathlib import Path
 from shutil import which
@@ -31,6 +30,7 @@ from tests.e2e.test_access import create_key
 from tests.support import samples
 from tests.support.api import Api
 from tests.support.readers import probe
+from tests.support.server import PATIENCE
 
 LIST = members(
     jobs={"type": "array", "items": JOB},
@@ -201,17 +201,19 @@ class TestDownloads:
     async def test_a_link_that_has_ended_is_fresh_at_the_next_poll(
         self, start: Start, session: ClientSession
     ) -> None:
-        client = Client(Api(session, start(RETENTION_LINKS="1s").url))
+        client = Client(Api(session, start(RETENTION_LINKS="4s").url))
         job_id = await client.submit()
         url = (await client.ended(job_id))["download_url"]
-        until = time.monotonic() + 30
-        while (reply := await client.api.get(url)).status == 200:
-            assert time.monotonic() < until
-        refused(reply, 404, "not_found")
-        assert "no longer" in reply.json["error"]["message"]
-        fresh = (await client.status(job_id))["download_url"]
-        assert fresh != url
-        assert (await client.api.get(fresh)).status in (200, 404)
+        assert (await client.api.get(url)).status == 200
+        async with asyncio.timeout(PATIENCE):
+            while (reply := await client.api.get(url)).status == 200:
+                await asyncio.sleep(0.1)
+        fresh = await client.api.get((await client.status(job_id))["download_url"])
+        assert fresh.status == 200, fresh.body  # three seconds at least are left for this request
+        assert picture(fresh.body).format == "WEBP"
+        for refusal in (reply, await client.api.get(url)):
+            refused(refusal, 404, "not_found")
+            assert "no longer" in refusal.json["error"]["message"]
 
     @pytest.mark.parametrize("token", ["x", "A" * 60, "...", "a.b"])
     async def test_tokens_that_are_none(self, client: Client, token: str) -> None:
