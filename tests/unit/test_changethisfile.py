@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from typing import Any
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import web
@@ -16,7 +16,7 @@ from convertd.api.changethisfile import ChangeThisFileDialect, views
 from convertd.api.changethisfile.callback import ChangeThisFileForm
 from convertd.api.changethisfile.requests import is_form
 from convertd.client import verify
-from convertd.errors import BY_CODE, Timeout
+from convertd.errors import BY_CODE
 from convertd.model.callback import Delivery, Event
 from convertd.model.job import Failure, Job, State
 from convertd.web.problems import Problem
@@ -115,14 +115,3 @@ def test_failed_jobs_know_three_codes(code: str) -> None:
 def test_what_is_a_form(header: str, expected: bool) -> None:
     request = make_mocked_request("POST", "/v1/jobs", headers={"Content-Type": header})
     assert is_form(request) is expected
-
-
-async def test_a_conversion_is_waited_for_two_minutes() -> None:
-    made = services()
-    made.reception.succeeded = AsyncMock(side_effect=Timeout("The conversion took longer than 120 seconds."))
-    dialect = ChangeThisFileDialect(made)
-    job = make_job()
-    dialect._submit = AsyncMock(return_value=(job, False))  # type: ignore[method-assign]
-    with pytest.raises(Timeout):
-        await dialect._convert(make_mocked_request("POST", "/v1/convert"))
-    made.reception.succeeded.assert_awaited_once_with(job, within=120.0)
