@@ -13,7 +13,7 @@ from aiohttp import ClientSession, FormData
 from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import Start
-from tests.support import samples
+from tests.support import doomed_engine, samples
 from tests.support.api import Api, Reply
 from tests.support.readers import probe
 
@@ -244,6 +244,31 @@ class TestErrors:
         job = await client.status(made["jobId"])
         assert (job["status"], job["completedAt"], job["downloadUrl"]) == ("pending", None, None)
         refused(await client.api.get(f"/api/media/jobs/{made['jobId']}/download"), 409, "not-ready")
+        assert (await client.api.request("DELETE", f"/jobs/{made['jobId']}")).status == 200
+        job = await client.status(made["jobId"])
+        assert (job["status"], job["error"]["code"]) == ("failed", "unknown")
+
+    async def test_conversions_that_fail(self, start: Start, session: ClientSession) -> None:
+        server = start(
+            ENGINES_MODULES="tests.support.doomed_engine",
+            JOBS_ATTEMPT_TIMEOUT="3s",
+            JOBS_ATTEMPTS="1",
+            LIMITS_PIXELS="70000",
+            WORKERS="4",
+        )
+        client = Client(Api(session, server.url))
+        for body, name, status, code in (
+            (doomed_engine.RAISES, "a.heic", 422, "encode-failed"),
+            (PNG, "more_than_70000_pixels.png", 422, "encode-failed"),
+            (doomed_engine.HANGS, "a.jxl", 504, "encode-timeout"),
+            (doomed_engine.CRASHES, "a.svg", 500, "unknown"),
+        ):
+            made = await client.submit(body, name, "image/x-any")
+            refused(await client.send("/api/media/optimize", body, name, "image/x-any"), status, code)
+            job = await client.ended(made["jobId"])
+            assert (job["status"], job["error"]["code"]) == ("failed", code), name
+            assert len(job["error"]["message"]) > 10
+            assert "unforeseen" not in job["error"]["message"]
 
     @pytest.mark.parametrize("tail", ["", "/download"])
     async def test_an_unknown_job(self, client: Client, tail: str) -> None:

@@ -27,7 +27,7 @@ from tests.e2e.changethisfile.client import (
 )
 from tests.e2e.conftest import Start
 from tests.e2e.test_access import create_key
-from tests.support import samples
+from tests.support import doomed_engine, samples
 from tests.support.api import Api
 from tests.support.readers import probe
 from tests.support.server import PATIENCE
@@ -125,6 +125,15 @@ class TestJobs:
         job = await client.ended(await client.submit(BROKEN, filename="a.png"))
         assert job["error"]["code"] == "file_invalid"
         assert (job["download_url"], job["result"]) == (None, None)
+
+    async def test_a_failure_of_the_server(self, start: Start, session: ClientSession) -> None:
+        server = start(ENGINES_MODULES="tests.support.doomed_engine", JOBS_ATTEMPTS="1")
+        client = Client(Api(session, server.url))
+        for body in (doomed_engine.RAISES, doomed_engine.CRASHES):
+            job = await client.ended(await client.submit(body))
+            assert (job["state"], job["error"]["code"]) == ("failed", "engine_error")
+            assert "unforeseen" not in job["error"]["message"]
+            refused(await client.raw("/v1/convert", body, target="webp"), 500, "engine_error")
 
     async def test_quality(self, client: Client) -> None:
         sizes = [len((await client.raw("/v1/convert", PNG, target="jpg", quality=q)).body) for q in (10, 95)]
@@ -254,4 +263,5 @@ class TestAtOnce:
         client = Client(Api(session, start(JOBS_ATTEMPT_TIMEOUT="1s").url))
         job_id = await client.submit(b"slow\n", target="md")
         refused(await client.raw("/v1/convert", b"slow\n", target="md"), 504, "timeout")
-        assert (await client.ended(job_id))["error"]["code"] == "timeout"
+        job = await client.ended(job_id)
+        assert (job["state"], job["error"]["code"]) == ("failed", "timeout")
