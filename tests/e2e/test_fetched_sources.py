@@ -24,6 +24,8 @@ class Origin:
     def __init__(self) -> None:
         self.visits: list[str] = []
         self.dripping, self.left = asyncio.Event(), asyncio.Event()
+        self.elsewhere = ""
+        """Where ``/elsewhere`` leads to."""
         app = web.Application()
         app.router.add_get("/{path:.*}", self._serve)
         self.server = TestServer(app, host="127.0.0.1")
@@ -43,6 +45,8 @@ class Origin:
                 return await self._drip(request)
             case "/away":
                 raise web.HTTPFound("/picture.png")
+            case "/elsewhere":
+                raise web.HTTPFound(self.elsewhere)
         raise web.HTTPNotFound
 
     async def _drip(self, request: web.Request) -> web.StreamResponse:
@@ -60,12 +64,15 @@ class Origin:
         return str(self.server.make_url(path))
 
 
-@pytest.fixture
-async def origin() -> AsyncIterator[Origin]:
+async def _up() -> AsyncIterator[Origin]:
     origin = Origin()
     await origin.server.start_server()
     yield origin
     await origin.server.close()
+
+
+origin = pytest.fixture(_up, name="origin")
+canary = pytest.fixture(_up, name="canary")
 
 
 @pytest.fixture
@@ -116,6 +123,39 @@ async def test_an_address_inside_is_refused_and_never_called(api: Api, origin: O
     problem = (await api.request("POST", "/jobs", json=body)).problem(422, "fetch_refused")
     assert "outbound.allow" in problem["detail"]
     assert origin.visits == []
+
+
+NATIVE = {"type", "title", "status", "code", "detail", "field"}
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "wanted", "status", "sentence", "members"),
+    [
+        ("/jobs", "source_url", {"to": "webp"}, 422, "detail", NATIVE),
+        ("/convert", "source_url", {"to": "webp"}, 422, "detail", NATIVE),
+        ("/api/jobs", "sourceUrl", {"format": "webp"}, 400, "error", {"error", "code", "detail"}),
+        ("/api/convert", "sourceUrl", {"format": "webp"}, 400, "error", {"error", "code", "detail"}),
+        ("/v1/convert/media", "url", {"target_format": "webp"}, 400, "detail", {"detail", "errors"}),
+    ],
+)
+async def test_a_detour_to_an_address_inside_is_refused_and_never_called(
+    trusting: Api,
+    origin: Origin,
+    canary: Origin,
+    path: str,
+    field: str,
+    wanted: dict[str, str],
+    status: int,
+    sentence: str,
+    members: set[str],
+) -> None:
+    """The canary lives on another port of the address that the server may call."""
+    origin.elsewhere = canary.url("/picture.png")
+    reply = await trusting.request("POST", path, json=wanted | {field: origin.url("/elsewhere")})
+    assert (reply.status, set(reply.json)) == (status, members), reply.body
+    assert "outbound.allow" in reply.json[sentence]
+    assert field in str({name: told for name, told in reply.json.items() if name != sentence})
+    assert (origin.visits, canary.visits) == (["/elsewhere"], [])
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://a.example/", "picture.png", 7, "http://"])
