@@ -16,6 +16,7 @@ from tests.e2e.conftest import Start
 from tests.support import doomed_engine, samples
 from tests.support.api import Api, Reply
 from tests.support.readers import probe
+from tests.support.server import PATIENCE
 
 PNG = samples.picture()
 
@@ -327,8 +328,9 @@ async def test_a_repetition_of_what_was_given_up_is_served(start: Start, session
     busy = await plain.progressing((await plain.linger(3600))["id"])
     first = asyncio.create_task(client.send("/api/media/optimize", PNG, "a.png", "image/png"))
     waiting: list[dict[str, Any]] = []
-    while not waiting:
-        waiting = (await plain.get("/jobs?status=queued")).json["jobs"]
+    async with asyncio.timeout(PATIENCE):
+        while not waiting:
+            waiting = (await plain.get("/jobs?status=queued")).json["jobs"]
     for job in (*waiting, busy):
         assert (await plain.request("DELETE", f"/jobs/{job['id']}")).status == 200
     refused(await first, 409, "not-ready")

@@ -134,10 +134,10 @@ async def test_without_a_secret_the_accounts_own_signs(trusting: Convertly, rece
 
 async def test_sending_again_counts_against_the_rate(start: Start) -> None:
     async with connected(start(LIMITS_RATE="1").url) as convertly:
-        first, second = [
-            await convertly.http.post("/api/webhooks/deliveries/nothing/retry") for _ in range(2)
-        ]
-    assert (first.status_code, second.status_code) == (404, 429)
+        # A minute may end between any two: then one more is let through, and never all three.
+        replies = [await convertly.http.post("/api/webhooks/deliveries/nothing/retry") for _ in range(3)]
+    assert replies[0].status_code == 404
+    assert {reply.status_code for reply in replies} == {404, 429}
 
 
 async def test_what_the_log_refuses(trusting: Convertly) -> None:
