@@ -3,42 +3,49 @@
 
     changethisfile.py photo.png --target webp --output results/
 
-Sends the file as the body of a request, polls until the job has ended and downloads the result. The address
-comes from --url or CONVERTD_URL, the key, where one is needed, from CONVERTD_KEY. Needs nothing but Python.
+Sends the file as the body of a request, polls until the job has ended and downloads the result. A request
+that is repeated after a broken connection makes no second job. The address comes from --url or CONVERTD_URL,
+the key, where one is needed, from CONVERTD_KEY. Needs nothing but Python.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 POLL_SECONDS = 0.5
+TRIES = 3
 
 
 def call(url: str, key: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
-    sent = {"Authorization": f"Bearer {key}"} if key else {}
-    with urllib.request.urlopen(
-        urllib.request.Request(url, body, sent | (headers or {})), timeout=60
-    ) as reply:
-        return json.load(reply)
+    sent = ({"Authorization": f"Bearer {key}"} if key else {}) | (headers or {})
+    for left in reversed(range(TRIES)):
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, body, sent), timeout=60) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            if not left:
+                raise
+            time.sleep(POLL_SECONDS)
+    raise AssertionError
 
 
 def convert(url: str, key: str, path: Path, target: str) -> dict[str, Any]:
-    """The job, once it has ended. The same file and target are one job, however often they are sent."""
+    """The job, once it has ended."""
     query = urlencode({"target": target, "filename": path.name})
-    body = path.read_bytes()
-    same = hashlib.sha256(query.encode() + body).hexdigest()
-    headers = {"Idempotency-Key": same, "Content-Type": "application/octet-stream"}
-    made = call(f"{url}/v1/jobs?{query}", key, body, headers)
+    headers = {"Idempotency-Key": str(uuid.uuid4()), "Content-Type": "application/octet-stream"}
+    made = call(f"{url}/v1/jobs?{query}", key, path.read_bytes(), headers)
     while True:
         job: dict[str, Any] = call(made["status_url"], key)
         if job["status"] in ("completed", "failed"):
@@ -71,6 +78,9 @@ def run(given: argparse.Namespace) -> int:
     job = convert(given.url, os.environ.get("CONVERTD_KEY", ""), given.file, given.target)
     if job["status"] == "failed":
         print(f"{job['error']['code']}: {job['error']['message']}", file=sys.stderr)
+        return 1
+    if job["download_url"] is None:
+        print(f"The result of job {job['job_id']} has been deleted; convert the file again.", file=sys.stderr)
         return 1
     given.output.mkdir(parents=True, exist_ok=True)
     with urllib.request.urlopen(job["download_url"], timeout=60) as reply:

@@ -17,9 +17,13 @@ import time
 import urllib.request
 from pathlib import Path
 
-import httpx
-from toolkitapi import ToolkitAPIError
-from toolkitapi.convert import Convert
+try:
+    import httpx
+    from toolkitapi import ToolkitAPIError
+    from toolkitapi.convert import Convert
+except ModuleNotFoundError as missing:
+    print(f"{missing.name} is not installed: pip install toolkitapi==2.0.0b3", file=sys.stderr)
+    sys.exit(2)
 
 POLL_SECONDS = 2.0
 

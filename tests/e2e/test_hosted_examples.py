@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,33 @@ class TestToolkitapi:
         with Image.open(out / "wide.webp") as image:
             assert (image.format, image.width) == ("WEBP", 1600)
         assert (refused.returncode, "404" in refused.stderr) == (2, True)
+
+    def test_a_machine_without_the_client_is_told_what_to_install(self) -> None:
+        script = str(EXAMPLES / "toolkitapi_convert.py")
+        without_packages = [sys.executable, "-S", script, "http://a.example/a.png", "png", "webp"]
+        env = clean_environment({})
+        ended = subprocess.run(without_packages, env=env, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == "httpx is not installed: pip install toolkitapi==2.0.0b3\n"
+
+
+class TestChangethisfile:
+    def test_what_failed_is_tried_anew(self, start: Start, tmp_path: Path) -> None:
+        url = start().url
+        (tmp_path / "cut.png").write_bytes(samples.picture()[:5000])
+        for count in (1, 2):
+            failed = run("changethisfile.py", tmp_path / "cut.png", "--target", "webp", url=url)
+            assert (failed.returncode, "file_invalid" in failed.stderr) == (1, True)
+            with urllib.request.urlopen(f"{url}/v1/jobs") as reply:
+                assert json.load(reply)["total"] == count
+
+    def test_a_result_that_is_gone(self, picture: Path) -> None:
+        job = {"job_id": "1", "status": "completed", "download_url": None, "result": {"size": 1}}
+        with Origin() as origin:
+            origin.posted = json.dumps({"status_url": origin.url("job", json.dumps(job).encode())}).encode()
+            ended = run("changethisfile.py", picture, "--target", "webp", url=f"http://{origin.place}")
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == "The result of job 1 has been deleted; convert the file again.\n"
 
 
 NOWHERE = "http://127.0.0.1:9"

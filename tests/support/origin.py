@@ -9,10 +9,14 @@ from urllib.parse import quote, unquote
 
 
 class Origin:
-    """Serves ``files`` by name on a port of 127.0.0.1, in a thread of its own, and counts its visitors."""
+    """Serves ``files`` by name on a port of 127.0.0.1, in a thread of its own, and counts its visitors.
+
+    What is sent to it is answered with ``posted``.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.posted = b""
         self.visits: list[str] = []
         origin = self
 
@@ -21,10 +25,17 @@ class Origin:
                 name = unquote(self.path[1:])
                 origin.visits.append(name)
                 body = origin.files.get(name)
-                self.send_response(404 if body is None else 200)
-                self.send_header("Content-Length", str(len(body or b"")))
+                self._answer(404 if body is None else 200, body or b"")
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self._answer(200, origin.posted)
+
+            def _answer(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body or b"")
+                self.wfile.write(body)
 
             def log_message(self, *arguments: Any) -> None:
                 """Not into the tests' output."""
