@@ -240,7 +240,7 @@ class TestErrors:
 
     async def test_a_download_before_the_end(self, start: Start, session: ClientSession, clip: bytes) -> None:
         client = Client(Api(session, start(WORKERS="1").url))
-        await client.api.linger(30)
+        await client.api.linger(3600)
         made = await client.submit(clip, "clip.mp4", "video/mp4")
         job = await client.status(made["jobId"])
         assert (job["status"], job["completedAt"], job["downloadUrl"]) == ("pending", None, None)

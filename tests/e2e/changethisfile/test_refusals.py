@@ -135,7 +135,7 @@ class TestRates:
             reply.headers[f"X-RateLimit-{name}"] for name in ("Limit", "Remaining", "Reset")
         )
         assert (limit, left) == ("2", remaining)
-        assert 0 <= int(reset) - time.time() <= 61
+        assert abs(int(reset) - time.time()) <= 60  # it may just have passed
 
     async def refused_within(self, client: Client, *, attempts: int) -> None:
         for _ in range(attempts):
@@ -244,7 +244,7 @@ class TestErrors:
     async def test_while_the_server_stops(self, start: Start, session: ClientSession) -> None:
         server = start()
         client = Client(Api(session, server.url))
-        lingering = await client.api.linger(2)
+        lingering = await client.api.linger(3600)
         await client.api.progressing(lingering["id"])
         await stopping(server)
         for path in ("/v1/jobs", "/v1/convert"):
