@@ -288,6 +288,13 @@ class TestRawConnections:
                 answer += chunk
         return answer
 
+    def test_an_address_that_is_sent_whole_counts_as_its_path(self, server: ServerProcess) -> None:
+        host = f"Host: 127.0.0.1:{server.port}\r\nContent-Type: image/png\r\nConnection: close\r\n"
+        head = f"POST http://evil.example/jobs?to=webp HTTP/1.1\r\n{host}Content-Length: {len(PNG)}\r\n\r\n"
+        answer = self.exchange(server, head.encode() + PNG)
+        assert answer.startswith(b"HTTP/1.1 202 ")
+        assert b"evil.example" not in answer
+
     @pytest.mark.parametrize(
         "request_bytes",
         [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import subprocess
 import zipfile
 from pathlib import Path
@@ -54,6 +55,11 @@ class TestJobs:
         assert reply.headers["Content-Disposition"] == 'attachment; filename="my photo.jpg"'
         assert len(reply.body) == job["result"]["size"]
         assert picture(reply.body).size == (320, 240)
+
+    async def test_as_much_metadata_as_the_query_may_hold(self, client: Client) -> None:
+        told = {"order": "ü" * 3900}
+        job = await client.ended(await client.submit(webhook_metadata=json.dumps(told, ensure_ascii=False)))
+        assert job["metadata"] == told
 
     @pytest.mark.parametrize(
         "content_type",
@@ -160,6 +166,9 @@ class TestListing:
         assert [job["job_id"] for job in found["jobs"]] == [ids[2], ids[1]]
         assert (found["limit"], found["offset"], found["total"], found["has_more"]) == (2, 1, 4, True)
         assert not (await self.listed(client, "?limit=1&offset=3"))["has_more"]
+        paged = await self.listed(client, "?limit=2&page=2")
+        assert [job["job_id"] for job in paged["jobs"]] == [ids[1], ids[0]]
+        assert (paged["offset"], paged["has_more"]) == (2, False)
         for word in ("done", "completed"):
             assert (await self.listed(client, f"?status={word}"))["total"] == 3
             assert (await self.listed(client, f"?status=&state={word}"))["total"] == 3
@@ -180,6 +189,7 @@ class TestListing:
             ("limit=x", "limit"),
             ("offset=-1", "offset"),
             ("offset=" + "9" * 40, "offset"),
+            ("page=0", "page"),
             ("status=succeeded", "status"),
             ("state=succeeded", "state"),
         ],
