@@ -155,7 +155,9 @@ def _kept(call: Call, attempt: Attempt, wish: Wish, given: bytes) -> bytes | Non
         if not wish.strip_metadata:
             return given
         bare = without_metadata(given, call.source, orientation(image))
-        return given if bare is None and not collect(image).tells else bare
+        # Of a TIFF that could not be stripped only the first page's tags would be looked at.
+        is_bare = bare is None and call.source != "tiff" and not collect(image).tells
+        return given if is_bare else bare
 
 
 def _of_less_quality(call: Call, attempt: Attempt, wish: Wish, most: int) -> Attempt:
