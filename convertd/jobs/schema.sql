@@ -131,6 +131,7 @@ CREATE INDEX jobs_deadlines ON jobs (deadline) WHERE finished_at IS NULL;
 CREATE INDEX jobs_expiry ON jobs (next_expiry) WHERE next_expiry IS NOT NULL;
 CREATE INDEX jobs_removal ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_pages ON jobs (account, created_at DESC, id DESC);
+CREATE INDEX jobs_pages_by_dialect ON jobs (account, dialect, created_at DESC, id DESC, state);
 CREATE INDEX jobs_pages_by_state ON jobs (account, state, created_at DESC, id DESC);
 CREATE INDEX idempotency_jobs ON idempotency_keys (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX idempotency_until ON idempotency_keys (until);

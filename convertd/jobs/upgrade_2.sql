@@ -2,6 +2,8 @@
 
 ALTER TABLE jobs ADD COLUMN callback TEXT;
 
+CREATE INDEX jobs_pages_by_dialect ON jobs (account, dialect, created_at DESC, id DESC, state);
+
 -- Keys are kept for each dialect from now on; there was one.
 UPDATE OR REPLACE idempotency_keys SET key = 'native:' || key;
 

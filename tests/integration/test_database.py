@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from convertd.errors import FileInvalid, StorageFull, Unavailable
 from convertd.jobs import database
 from convertd.jobs.database import Database, DatabaseTooNew
 from convertd.jobs.sqlite import SqliteStore
+from convertd.jobs.store import Cursor, Selection
 from convertd.model.job import Failure, Job, State, claimed
 from tests.support.jobs import NOW, make_artifact, make_job, make_task
 
@@ -321,6 +322,41 @@ async def test_two_processes_never_claim_the_same_job(path: Path, store: SqliteS
     taken = await asyncio.gather(claimer(store), claimer(second))
     await second.close()
     assert sorted(taken[0] + taken[1]) == sorted(job.id for job in jobs)
+
+
+# How it is read
+
+
+async def plans(db: Database, asking: Awaitable[object]) -> list[str]:
+    """How SQLite goes about each query that is asked."""
+    asked: list[str] = []
+    assert db._reader is not None
+    db._reader.set_trace_callback(asked.append)
+    await asking
+    db._reader.set_trace_callback(None)
+    queries = (sql for sql in asked if sql.startswith("SELECT"))
+    return ["; ".join(step["detail"] for step in db.read(f"EXPLAIN QUERY PLAN {sql}")) for sql in queries]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "states", "index"),
+    [
+        (None, (), "jobs_pages (account=?"),
+        ("other", (), "jobs_pages_by_dialect (account=? AND dialect=?"),
+        ("other", (State.QUEUED, State.RUNNING), "jobs_pages_by_dialect (account=? AND dialect=?"),
+        (None, (State.QUEUED,), "jobs_pages_by_state (account=? AND state=?"),
+    ],
+)
+async def test_listings_read_no_more_jobs_than_they_show(
+    db: Database, store: SqliteStore, dialect: str | None, states: tuple[State, ...], index: str
+) -> None:
+    selection = Selection(account="local", dialect=dialect, states=states)
+    assert await plans(db, store.page(selection, limit=9)) == [f"SEARCH jobs USING INDEX {index})"]
+    (further,) = await plans(db, store.page(selection, after=Cursor(NOW, "x"), limit=9))
+    assert further == f"SEARCH jobs USING INDEX {index} AND (created_at,id)<(?,?))"
+    (count,) = await plans(db, store.count(selection))
+    assert count.startswith("SEARCH jobs USING COVERING INDEX")
+    assert count.endswith(index.partition(" ")[2] + ")")
 
 
 # What the schema holds
