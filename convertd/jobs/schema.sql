@@ -24,6 +24,7 @@ CREATE TABLE jobs (
     extras            TEXT NOT NULL,     -- JSON object of the dialect
     error             TEXT,              -- JSON {code, message}
     callback          TEXT,              -- JSON {url, secret, origin}
+    state_since       REAL,              -- NULL for new jobs and those of version 1
     CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
     CHECK ((state = 'running') = (token IS NOT NULL)),
     CHECK ((token IS NULL) = (lease_until IS NULL)),

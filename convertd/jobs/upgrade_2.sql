@@ -1,6 +1,7 @@
 -- From version 1 to 2: callbacks, what is owed to them, and usage, with the jobs that are there counted.
 
 ALTER TABLE jobs ADD COLUMN callback TEXT;
+ALTER TABLE jobs ADD COLUMN state_since REAL;
 
 CREATE INDEX jobs_pages_by_dialect ON jobs (account, dialect, created_at DESC, id DESC, state);
 

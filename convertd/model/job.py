@@ -110,6 +110,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What the dialect that took the job wants to remember for its replies."""
     callback: Callback | None = None
     state: State = State.QUEUED
+    state_since: float | None = None
+    """When it last changed its state; ``None`` as long as it never did, and where that is not known."""
     version: int = 1
     attempt: int = 0
     token: str | None = None
@@ -133,8 +135,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def changed_at(self) -> float:
-        """When it last changed its state, as hosted services tell it."""
-        return self.finished_at or self.started_at or self.created_at
+        """When it came to its state, as hosted services tell it; of jobs from before version 2 of the
+        database, what is known of that."""
+        return self.state_since or self.finished_at or self.started_at or self.created_at
 
     @property
     def next_expiry(self) -> float | None:
@@ -188,6 +191,7 @@ def claimed(job: Job, *, now: float, token: str, lease_until: float) -> Job | No
         job,
         tasks=tuple(tasks),
         state=State.RUNNING,
+        state_since=now,
         attempt=job.attempt + 1,
         token=token,
         lease_until=lease_until,
@@ -265,15 +269,23 @@ def settled(
         return None
     if all(task.state.terminal for task in job.tasks):
         return _ended(job, now, retention)
-    return _requeued(job, now if retry_at is None else retry_at)
+    return _requeued(job, now, now if retry_at is None else retry_at)
 
 
-def _requeued(job: Job, run_after: float) -> Job:
+def _requeued(job: Job, now: float, run_after: float) -> Job:
     tasks = tuple(
         replace(task, state=State.QUEUED, progress=0.0) if task.state is State.RUNNING else task
         for task in job.tasks
     )
-    return replace(job, state=State.QUEUED, token=None, lease_until=None, run_after=run_after, tasks=tasks)
+    return replace(
+        job,
+        state=State.QUEUED,
+        state_since=now,
+        token=None,
+        lease_until=None,
+        run_after=run_after,
+        tasks=tasks,
+    )
 
 
 def _ended(job: Job, now: float, retention: Retention, state: State | None = None) -> Job:
@@ -282,6 +294,7 @@ def _ended(job: Job, now: float, retention: Retention, state: State | None = Non
     return replace(
         job,
         state=state,
+        state_since=now,
         token=None,
         lease_until=None,
         finished_at=now,
@@ -308,7 +321,7 @@ def drained(job: Job, *, token: str, now: float) -> Job | None:
         replace(task, attempts=task.attempts - 1) if task.state is State.RUNNING else task
         for task in job.tasks
     )
-    return _requeued(replace(job, tasks=tasks, attempt=job.attempt - 1), min(job.run_after, now))
+    return _requeued(replace(job, tasks=tasks, attempt=job.attempt - 1), now, min(job.run_after, now))
 
 
 def orphaned(
@@ -328,7 +341,7 @@ def orphaned(
     job = replace(job, tasks=tasks)
     if all(task.state.terminal for task in tasks):
         return _ended(job, now, retention)
-    return _requeued(job, now)
+    return _requeued(job, now, now)
 
 
 def overdue(job: Job, *, now: float, retention: Retention) -> Job | None:
@@ -365,6 +378,7 @@ def retried(job: Job, *, now: float, deadline: float) -> Job | None:
     return replace(
         job,
         state=State.QUEUED,
+        state_since=now,
         tasks=tasks,
         attempt=0,
         error=None,

@@ -28,6 +28,7 @@ def every_field() -> Job:
         extras={"order": "x" * 300},
         callback=Callback(url="https://a.example/ö?x=1", secret="s", origin="https://me.example"),
         state=State.FAILED,
+        state_since=NOW + 1.25,
         version=7,
         attempt=3,
         started_at=NOW + 0.25,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -396,6 +397,33 @@ def test_a_success_whose_output_is_gone_is_not_kept_by_a_retry() -> None:
     assert rules.retried(emptied, now=NOW + 20, deadline=NOW + 2000) is None
 
 
+def test_a_job_tells_since_when_it_is_in_its_state() -> None:
+    job, seen = make_job(), [NOW]
+    for change in (
+        partial(rules.claimed, now=NOW + 1, token="a", lease_until=NOW + 9),
+        partial(rules.beaten, token="a", lease_until=NOW + 10),
+        partial(rules.drained, token="a", now=NOW + 2),
+        partial(rules.claimed, now=NOW + 3, token="b", lease_until=NOW + 9),
+        partial(rules.orphaned, now=NOW + 20, lapsed_before=NOW + 9, max_attempts=3, retention=RETENTION),
+        partial(rules.claimed, now=NOW + 21, token="c", lease_until=NOW + 30),
+        partial(rules.settled, token="c", now=NOW + 22, retention=RETENTION, retry_at=NOW + 25),
+        partial(rules.cancelled, now=NOW + 30, retention=RETENTION),
+        partial(rules.retried, now=NOW + 40, deadline=NOW + 50),
+        partial(rules.overdue, now=NOW + 60, retention=RETENTION),
+        partial(rules.emptied, now=NOW + 500),
+    ):
+        changed = change(job)
+        assert changed is not None
+        job = changed
+        seen.append(job.changed_at)
+    assert [at - NOW for at in seen] == [0, 1, 1, 2, 3, 20, 21, 22, 30, 40, 60, 60]
+
+
+def test_what_changed_before_that_was_kept_tells_what_it_knows() -> None:
+    assert make_job(started_at=NOW + 1).changed_at == NOW + 1
+    assert make_job(started_at=NOW + 1, finished_at=NOW + 2).changed_at == NOW + 2
+
+
 # Retention
 
 
@@ -447,6 +475,7 @@ class AnyOrder(RuleBasedStateMachine):
         if before.state.terminal:
             assert len(after.outputs) == len(before.outputs), "an output appeared after the end"
             assert retried or after.state is before.state
+        assert after.changed_at == (before.changed_at if after.state is before.state else self.now)
         assert {blob.key for blob in before.outputs} <= {blob.key for blob in after.outputs}
         for was, task in zip(before.tasks, after.tasks, strict=True):
             same_attempt = was.state is task.state is State.RUNNING and was.attempts == task.attempts
