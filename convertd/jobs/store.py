@@ -21,7 +21,7 @@ from convertd.model.usage import Usage
 Rule = Callable[[Job], Job | None]
 """A pure function from the current job to the changed one, or ``None`` to leave it."""
 DeliveryRule = Callable[[Delivery], Delivery | None]
-"""The same for a delivery."""
+"""The same for a delivery; it changes what an attempt does or a redelivery: state, times, tries, attempts."""
 SecretsRule = Callable[[SigningSecrets | None], SigningSecrets]
 """From an account's present secrets, if it has any, to those it shall have."""
 

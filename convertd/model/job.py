@@ -46,7 +46,8 @@ class Failure(msgspec.Struct, frozen=True):
     message: str
 
 
-class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+# gc=False: nothing that it holds leads back to it, and the collector has less to walk through in listings.
+class Artifact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A stored file. ``name`` is the client's word and never becomes a path; ``key`` addresses the bytes."""
 
     key: str
@@ -62,7 +63,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     """The file was deleted after its retention."""
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
+class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # as above
     """One operation on its inputs toward one target format."""
 
     inputs: tuple[int, ...]

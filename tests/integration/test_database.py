@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sized
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from convertd.jobs import database
 from convertd.jobs.database import Database, DatabaseTooNew
 from convertd.jobs.sqlite import SqliteStore
 from convertd.jobs.store import Cursor, Selection
-from convertd.model.job import Failure, Job, State, claimed
-from tests.support.jobs import NOW, make_artifact, make_job, make_task
+from convertd.model.callback import trial
+from convertd.model.job import Callback, Failure, Job, State, cancelled, claimed, retried
+from tests.support.jobs import NOW, RETENTION, make_artifact, make_job, make_task
 
 
 @pytest.fixture
@@ -306,6 +307,67 @@ async def test_a_job_is_read_as_of_one_moment(
     assert db.read("SELECT * FROM tasks") == []
 
 
+async def turns_during(listing: Awaitable[Sized]) -> tuple[int, int]:
+    """How much was listed, and how many turns the loop gave to another meanwhile."""
+    taken = 0
+
+    async def take() -> None:
+        nonlocal taken
+        while True:
+            taken += 1
+            await asyncio.sleep(0)
+
+    taking = asyncio.create_task(take())
+    listed = len(await listing)
+    taking.cancel()
+    return listed, taken
+
+
+async def test_others_have_a_turn_between_any_two_that_are_listed(store: SqliteStore) -> None:
+    job = make_job(callback=Callback(url="https://a.example/"))
+    for more in (job, make_job(), make_job(), make_job(), make_job()):
+        await store.insert(more)
+    for _ in range(5):
+        await store.update(job.id, partial(cancelled, now=NOW, retention=RETENTION))
+        await store.update(job.id, partial(retried, now=NOW, deadline=NOW))
+    for listing in (
+        store.page(Selection(account="local"), limit=9),
+        store.page_deliveries("local", dialect=None, limit=9),
+        store.deliveries_of_job(job.id),
+    ):
+        listed, turns = await turns_during(listing)
+        assert listed == 5 <= turns
+
+
+@pytest.mark.parametrize(
+    "change", ["DELETE FROM jobs", "UPDATE jobs SET state = 'cancelled', finished_at = 1"]
+)
+async def test_what_changes_while_it_is_listed_makes_room_for_others(
+    store: SqliteStore, other: sqlite3.Connection, change: str
+) -> None:
+    jobs = [make_job(created_at=NOW - number) for number in range(4)]
+    for job in jobs:
+        await store.insert(job)
+    selection = Selection(account="local", states=(State.QUEUED,))
+    listing = asyncio.create_task(store.page(selection, limit=2))
+    await asyncio.sleep(0)  # until the first was read
+    other.execute(f"{change} WHERE id = ?", (jobs[1].id,))
+    assert await listing == [jobs[0], jobs[2]]
+
+
+async def test_a_delivery_that_goes_while_it_is_listed_is_left_out(
+    store: SqliteStore, other: sqlite3.Connection
+) -> None:
+    callback = Callback(url="https://a.example/")
+    owed = [trial("local", "native", callback, now=NOW - number) for number in range(2)]
+    for delivery in owed:
+        await store.add_delivery(delivery)
+    listing = asyncio.create_task(store.page_deliveries("local", dialect=None, limit=2))
+    await asyncio.sleep(0)
+    other.execute("DELETE FROM deliveries WHERE id = ?", (owed[1].id,))
+    assert await listing == [owed[0]]
+
+
 async def test_two_processes_never_claim_the_same_job(path: Path, store: SqliteStore) -> None:
     second = await SqliteStore.open(path)
     jobs = [make_job() for _ in range(60)]
@@ -351,9 +413,9 @@ async def test_listings_read_no_more_jobs_than_they_show(
     db: Database, store: SqliteStore, dialect: str | None, states: tuple[State, ...], index: str
 ) -> None:
     selection = Selection(account="local", dialect=dialect, states=states)
-    assert await plans(db, store.page(selection, limit=9)) == [f"SEARCH jobs USING INDEX {index})"]
+    assert await plans(db, store.page(selection, limit=9)) == [f"SEARCH jobs USING COVERING INDEX {index})"]
     (further,) = await plans(db, store.page(selection, after=Cursor(NOW, "x"), limit=9))
-    assert further == f"SEARCH jobs USING INDEX {index} AND (created_at,id)<(?,?))"
+    assert further == f"SEARCH jobs USING COVERING INDEX {index} AND (created_at,id)<(?,?))"
     (count,) = await plans(db, store.count(selection))
     assert count.startswith("SEARCH jobs USING COVERING INDEX")
     assert count.endswith(index.partition(" ")[2] + ")")
