@@ -16,7 +16,7 @@ from convertd.callbacks.lanes import AT_ONCE, Lanes
 from convertd.errors import ConvertdError
 from convertd.jobs.hints import WorkDispatcher
 from convertd.jobs.ledger import Clock
-from convertd.jobs.store import DeliveryStore
+from convertd.jobs.store import DeliveryStore, DueDelivery
 from convertd.model.callback import Attempt, CallbackForm, Delivery, DeliveryState, attempted
 from convertd.net.outbound import Answer
 
@@ -26,6 +26,11 @@ POLL_SECONDS: Final = 2.0
 """The floor under lost hints; also the wait before a store that failed is tried again."""
 MOST_RETRY_AFTER: Final = 86400.0
 """How long a receiver can put off the next attempt, in seconds."""
+WINDOW: Final = 200
+"""So many are looked at before the store is asked for what is behind them."""
+LONGEST_REST: Final = 0.5
+"""The loop rests as long as a round took, up to this: where very many are blocked, a round is a long search,
+and each end of an attempt asks for one."""
 _BODY_SHOWN: Final = 500
 
 Secrets = Callable[[Delivery, float], Awaitable[Sequence[str]]]
@@ -105,47 +110,52 @@ class Dispatcher:
 
     async def run_once(self, now: float) -> int:
         """Begin an attempt at all that is due and has room; how many."""
-        begun = 0
-        while len(self._running) < AT_ONCE and (delivery := await self._next(now)) is not None:
-            self._begin(delivery)
-            begun += 1
-        return begun
+        total = 0
+        while len(self._running) < AT_ONCE:
+            window = WINDOW + len(self._running)  # those under way are due, too
+            due = await self._store.due_deliveries(before=now, blocked=self._lanes.blocked(), limit=window)
+            begun = await self._begin_some(due, now)
+            total += begun
+            if not begun or len(due) < window:
+                break
+        return total
 
     async def settled(self) -> None:
         """Return once all attempts under way have ended."""
         while self._running:
             await asyncio.wait(self._running.values())
 
-    async def _next(self, now: float) -> Delivery | None:
-        """One that is due and may be sent now."""
-        due = await self._store.due_deliveries(
-            before=now, blocked=self._lanes.blocked(), limit=len(self._running) + 1
-        )
-        for delivery_id in due:
-            if delivery_id in self._running:
+    async def _begin_some(self, window: Sequence[DueDelivery], now: float) -> int:
+        """Begin an attempt at those that have room; how many."""
+        begun, blocked = 0, self._lanes.blocked()
+        for due in window:
+            if len(self._running) == AT_ONCE:
+                break
+            if due.id in self._running or blocked.holds(due):
                 continue
-            delivery = await self._store.delivery(delivery_id)  # its attempt may have ended just now
+            delivery = await self._store.delivery(due.id)  # its attempt may have ended just now
             if delivery is not None and delivery.next_at is not None and delivery.next_at <= now:
-                return delivery
-        return None
+                self._begin(due, delivery)
+                begun, blocked = begun + 1, self._lanes.blocked()
+        return begun
 
-    def _begin(self, delivery: Delivery) -> None:
-        task = asyncio.create_task(self._attempt(delivery), name=f"delivery {delivery.id}")
-        self._running[delivery.id] = task
-        self._lanes.take(delivery)
-        task.add_done_callback(partial(self._ended, delivery))
+    def _begin(self, due: DueDelivery, delivery: Delivery) -> None:
+        task = asyncio.create_task(self._attempt(due, delivery), name=f"delivery {due.id}")
+        self._running[due.id] = task
+        self._lanes.take(due)
+        task.add_done_callback(partial(self._ended, due))
 
-    def _ended(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
-        del self._running[delivery.id]
-        self._lanes.leave(delivery)
+    def _ended(self, due: DueDelivery, task: asyncio.Task[None]) -> None:
+        del self._running[due.id]
+        self._lanes.leave(due)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s ended with an error", task.get_name(), exc_info=error)
         self._wake.announce()
 
-    async def _attempt(self, delivery: Delivery) -> None:
+    async def _attempt(self, due: DueDelivery, delivery: Delivery) -> None:
         form = self._forms.get(delivery.dialect)
         attempt, retry_after = await self._send(delivery, form)
-        self._lanes.note(delivery, silent=attempt.status is None)
+        self._lanes.note(due, silent=attempt.status is None)
         rule = partial(
             attempted,
             attempt=attempt,
@@ -201,6 +211,7 @@ class Dispatcher:
             now, wait = self._clock(), POLL_SECONDS
             try:
                 await self.run_once(now)
+                await self._pause(min(max(self._clock() - now, 0.0), LONGEST_REST))
                 next_at = await self._store.next_delivery_at(after=now)
                 if next_at is not None:  # what was due before is under way or blocked: an end wakes
                     wait = min(wait, max(next_at - self._clock(), 0.0))

@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import Final, TypeVar
 
-from convertd.jobs.store import Blocked
-from convertd.model.callback import Delivery
+from convertd.jobs.store import Blocked, DueDelivery
 
 AT_ONCE: Final = 64
 """Lanes there are."""
@@ -34,41 +33,41 @@ class Lanes:
     """Who holds them, and who was silent the last time."""
 
     def __init__(self) -> None:
-        self._taken: dict[str, Delivery] = {}
+        self._taken: dict[str, DueDelivery] = {}
         self._silent: dict[tuple[str, str], str] = {}  # with its host, the longest known first
 
-    def take(self, delivery: Delivery) -> None:
+    def take(self, due: DueDelivery) -> None:
         """An attempt begins."""
-        self._taken[delivery.id] = delivery
+        self._taken[due.id] = due
 
-    def leave(self, delivery: Delivery) -> None:
+    def leave(self, due: DueDelivery) -> None:
         """It has ended."""
-        del self._taken[delivery.id]
+        del self._taken[due.id]
 
-    def note(self, delivery: Delivery, *, silent: bool) -> None:
+    def note(self, due: DueDelivery, *, silent: bool) -> None:
         """Whether there was no answer."""
-        self._silent.pop(_way(delivery), None)
+        self._silent.pop(_way(due), None)
         if silent:
-            self._silent[_way(delivery)] = delivery.host
+            self._silent[_way(due)] = due.host
         if len(self._silent) > _SILENT_KNOWN:
             del self._silent[next(iter(self._silent))]
 
     def blocked(self) -> Blocked:
         """What can have no further lane now; that all may be taken is left out of account."""
         taken = self._taken.values()
-        silent = [delivery for delivery in taken if _way(delivery) in self._silent]
-        loud_only = _full((delivery.host for delivery in silent), SILENT_PER_HOST)
+        silent = [due for due in taken if _way(due) in self._silent]
+        loud_only = _full((due.host for due in silent), SILENT_PER_HOST)
         return Blocked(
-            accounts=_full((delivery.account for delivery in taken), PER_ACCOUNT),
-            hosts=_full((delivery.host for delivery in taken), PER_HOST),
-            account_hosts=_full(((each.account, each.host) for each in taken), PER_ACCOUNT_AND_HOST),
-            account_endpoints={_way(delivery) for delivery in silent}
+            accounts=_full((due.account for due in taken), PER_ACCOUNT),
+            hosts=_full((due.host for due in taken), PER_HOST),
+            account_hosts=_full(((due.account, due.host) for due in taken), PER_ACCOUNT_AND_HOST),
+            account_endpoints={_way(due) for due in silent}
             | {way for way, host in self._silent.items() if host in loud_only},
         )
 
 
-def _way(delivery: Delivery) -> tuple[str, str]:
-    return delivery.account, delivery.endpoint
+def _way(due: DueDelivery) -> tuple[str, str]:
+    return due.account, due.endpoint
 
 
 def _full(holders: Iterable[K], most: int) -> set[K]:

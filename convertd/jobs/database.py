@@ -3,7 +3,7 @@
 One connection writes, in aiosqlite's thread. Operations that arrive while a transaction is being committed
 run together in the next one (group commit), each under a savepoint of its own, so that one sync to the disk
 serves them all. Another connection, read-only, answers single-row reads directly on the event loop, which is
-ten times faster than a trip through a thread.
+ten times faster than a trip through a thread; a third, in a thread of its own, is for long searches.
 """
 
 from __future__ import annotations
@@ -146,23 +146,27 @@ def _in_one_transaction(
 
 
 class Database:
-    """Reads on the loop, writes in groups."""
+    """Reads on the loop, searches beside it, writes in groups."""
 
     def __init__(self, path: Path) -> None:
         """``path`` must have been prepared."""
         self.path = path
         self._writer: _Writer | None = None
         self._reader: sqlite3.Connection | None = None
+        self._searcher: aiosqlite.Connection | None = None
         self._pending: deque[_Pending] = deque()
         self._pump: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Open both connections."""
+        """Open the connections."""
         self._reader = connect(self.path)
         self._reader.execute("PRAGMA query_only = ON")
         self._reader.execute(f"PRAGMA busy_timeout = {_READ_BUSY_MILLISECONDS}")
         self._writer = _Writer(lambda: connect(self.path), 64)
         await self._writer
+        self._searcher = aiosqlite.Connection(lambda: connect(self.path), 64)
+        await self._searcher
+        await self._searcher.execute("PRAGMA query_only = ON")
 
     async def close(self) -> None:
         """Take no more, commit what is pending, then close."""
@@ -171,6 +175,9 @@ class Database:
             await self._pump
         if writer is not None:
             await writer.close()
+        searcher, self._searcher = self._searcher, None
+        if searcher is not None:
+            await searcher.close()
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -181,6 +188,17 @@ class Database:
             raise Unavailable("The database is closed.")
         try:
             return self._reader.execute(sql, parameters).fetchall()
+        except _OUR_FAULT:
+            raise
+        except sqlite3.Error as error:
+            raise _as_convertd_error(error) from error
+
+    async def search(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
+        """Rows of a query that may take long; the loop goes on meanwhile, other searches wait."""
+        if self._searcher is None:
+            raise Unavailable("The database is closed.")
+        try:
+            return list(await self._searcher.execute_fetchall(sql, parameters))
         except _OUR_FAULT:
             raise
         except sqlite3.Error as error:

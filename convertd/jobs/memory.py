@@ -16,6 +16,7 @@ from convertd.jobs.store import (
     Cursor,
     DeliveryRule,
     Due,
+    DueDelivery,
     IdempotencyKey,
     Reservation,
     Rule,
@@ -178,15 +179,13 @@ class MemoryStore:
 
     async def due_deliveries(
         self, *, before: float, blocked: Blocked = NONE_BLOCKED, limit: int
-    ) -> list[str]:
+    ) -> list[DueDelivery]:
         due = sorted(
-            (delivery.next_at, delivery.id)
+            (delivery.next_at, DueDelivery(delivery.id, delivery.account, delivery.host, delivery.endpoint))
             for delivery in self._deliveries.values()
-            if delivery.next_at is not None
-            and delivery.next_at <= before
-            and not blocked.holds(delivery.account, delivery.host, delivery.endpoint)
+            if delivery.next_at is not None and delivery.next_at <= before
         )
-        return [delivery_id for _, delivery_id in due[:limit]]
+        return [one for _, one in due if not blocked.holds(one)][:limit]
 
     async def next_delivery_at(self, *, after: float = 0.0) -> float | None:
         times = (delivery.next_at for delivery in self._deliveries.values() if delivery.next_at is not None)

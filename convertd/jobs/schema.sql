@@ -136,8 +136,7 @@ CREATE INDEX jobs_pages_by_dialect ON jobs (account, dialect, created_at DESC, i
 CREATE INDEX jobs_pages_by_state ON jobs (account, state, created_at DESC, id DESC);
 CREATE INDEX idempotency_jobs ON idempotency_keys (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX idempotency_until ON idempotency_keys (until);
-CREATE INDEX deliveries_due ON deliveries (next_at, id, account, host, endpoint) WHERE state = 'pending';
-CREATE INDEX deliveries_ways ON deliveries (account, host, endpoint, next_at, id) WHERE state = 'pending';
+CREATE INDEX deliveries_due ON deliveries (next_at, id, account, host, endpoint) WHERE next_at IS NOT NULL;
 CREATE INDEX deliveries_jobs ON deliveries (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX deliveries_pages ON deliveries (account, created_at DESC, id DESC, dialect);
 CREATE INDEX deliveries_removal ON deliveries (finished_at) WHERE finished_at IS NOT NULL;

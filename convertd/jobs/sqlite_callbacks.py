@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterable
-from itertools import chain, islice
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import asdict
 
 from convertd.jobs.database import Database
-from convertd.jobs.store import DELIVERIES_SHOWN, NONE_BLOCKED, Blocked, DeliveryRule, SecretsRule
+from convertd.jobs.store import (
+    DELIVERIES_SHOWN,
+    NONE_BLOCKED,
+    Blocked,
+    DeliveryRule,
+    DueDelivery,
+    SecretsRule,
+)
 from convertd.model.callback import Attempt, Delivery, DeliveryState, Event, SigningSecrets, owed
 from convertd.model.job import Callback, Job
 
@@ -20,48 +26,20 @@ _JSON: Final = {"callback": Callback, "job": Job | None, "attempts": tuple[Attem
 """Columns that hold JSON text."""
 _DECODERS: Final = {name: msgspec.json.Decoder(kind) for name, kind in _JSON.items()}
 
-_FRONT: Final = 500
-"""So many at the front of the queue may be blocked; past them, it is looked through account by account, and
-there way by way: thousands may wait for what is dead. A way is an account's to one endpoint."""
-_WAYS: Final = 5000
-"""So many ways of one account are looked at, which takes some 25 ms: the event loop waits for it."""
-_ACCOUNTS: Final = """
-WITH RECURSIVE accounts (account) AS (
-    SELECT min(account) FROM deliveries WHERE state = 'pending'
-    UNION ALL
-    SELECT (SELECT min(account) FROM deliveries WHERE state = 'pending' AND account > accounts.account)
-    FROM accounts WHERE account IS NOT NULL
-)
-SELECT account FROM accounts WHERE account IS NOT NULL
+_DUE: Final = """
+SELECT id, account, host, endpoint FROM deliveries
+WHERE next_at <= ?1
+    AND account NOT IN (SELECT value FROM json_each(?2))
+    AND host NOT IN (SELECT value FROM json_each(?3))
+    AND (account, host) IN (
+        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?4)
+    ) IS NOT TRUE
+    AND (account, endpoint) IN (
+        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?5)
+    ) IS NOT TRUE
+ORDER BY next_at, id LIMIT ?6
 """
-_DUE_BY_WAY: Final = """
-WITH RECURSIVE blocked_hosts AS (SELECT value FROM json_each(?2)),
-blocked_endpoints AS (SELECT value FROM json_each(?3)),
-ways (host, endpoint) AS (
-    SELECT * FROM (
-        SELECT host, endpoint FROM deliveries
-        WHERE state = 'pending' AND account = ?1 ORDER BY host, endpoint LIMIT 1
-    )
-    UNION ALL
-    SELECT following.host, following.endpoint
-    FROM ways JOIN deliveries AS following ON following.rowid = (
-        SELECT rowid FROM deliveries
-        WHERE state = 'pending' AND account = ?1 AND (host, endpoint) > (
-            ways.host, iif(ways.host IN blocked_hosts, x'ff', ways.endpoint)  -- which is past any text
-        )
-        ORDER BY host, endpoint LIMIT 1
-    )
-    LIMIT ?6
-)
-SELECT id, next_at FROM ways JOIN deliveries ON id IN (
-    SELECT id FROM deliveries
-    WHERE state = 'pending' AND account = ?1 AND host = ways.host AND endpoint = ways.endpoint
-        AND next_at <= ?4
-    ORDER BY next_at, id LIMIT ?5
-)
-WHERE ways.host NOT IN blocked_hosts AND ways.endpoint NOT IN blocked_endpoints
-ORDER BY next_at, id LIMIT ?5
-"""
+"""IS NOT TRUE says the same as NOT IN, but does not look through the whole list for a NULL at each row."""
 _SECRETS: Final = "SELECT current, previous, previous_until FROM signing_secrets WHERE account = ?"
 
 
@@ -144,35 +122,12 @@ class SqliteCallbacks:
 
     async def due_deliveries(
         self, *, before: float, blocked: Blocked = NONE_BLOCKED, limit: int
-    ) -> list[str]:
-        window = limit + (_FRONT if any(blocked) else 0)
-        front = self._db.read(
-            "SELECT id, account, host, endpoint FROM deliveries WHERE state = 'pending' AND next_at <= ?"
-            " ORDER BY next_at, id LIMIT ?",
-            before,
-            window,
-        )
-        open_ones = (row for row in front if not blocked.holds(row["account"], row["host"], row["endpoint"]))
-        found = [row["id"] for row in islice(open_ones, limit)]
-        if len(found) == limit or len(front) < window:
-            return found
-        accounts = (row["account"] for row in self._db.read(_ACCOUNTS))
-        due = (
-            self._due_of(account, before, blocked, limit)
-            for account in accounts
-            if account not in blocked.accounts
-        )
-        return [delivery_id for _, delivery_id in sorted(chain.from_iterable(due))[:limit]]
-
-    def _due_of(self, account: str, before: float, blocked: Blocked, limit: int) -> list[tuple[float, str]]:
-        """The time and the id of each."""
-        hosts = {*blocked.hosts, *(host for owner, host in blocked.account_hosts if owner == account)}
-        endpoints = [endpoint for owner, endpoint in blocked.account_endpoints if owner == account]
-        rows = self._db.read(_DUE_BY_WAY, account, _text(list(hosts)), _text(endpoints), before, limit, _WAYS)
-        return [(row["next_at"], row["id"]) for row in rows]
+    ) -> list[DueDelivery]:
+        rows = await self._db.search(_DUE, before, *(_text(list(some)) for some in blocked), limit)
+        return [DueDelivery(*row) for row in rows]
 
     async def next_delivery_at(self, *, after: float = 0.0) -> float | None:
-        sql = "SELECT min(next_at) FROM deliveries WHERE state = 'pending' AND next_at > ?"
+        sql = "SELECT min(next_at) FROM deliveries WHERE next_at > ?"
         found: float | None = self._db.read(sql, after)[0][0]
         return found
 

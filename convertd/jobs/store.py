@@ -164,6 +164,15 @@ class IdempotencyStore(Protocol):
         """Drop every reservation in flight: their process is gone; how many."""
 
 
+class DueDelivery(NamedTuple):
+    """What of a delivery decides whether it may be sent now."""
+
+    id: str
+    account: str
+    host: str
+    endpoint: str
+
+
 class Blocked(NamedTuple):
     """Deliveries that have to wait for others, as sets of what their :class:`Delivery` says."""
 
@@ -174,13 +183,13 @@ class Blocked(NamedTuple):
     account_endpoints: Collection[tuple[str, str]] = frozenset()
     """Pairs of an account and an endpoint."""
 
-    def holds(self, account: str, host: str, endpoint: str) -> bool:
-        """Whether these are the account, host and endpoint of a blocked delivery."""
+    def holds(self, due: DueDelivery) -> bool:
+        """Whether this one has to wait."""
         return (
-            account in self.accounts
-            or host in self.hosts
-            or (account, host) in self.account_hosts
-            or (account, endpoint) in self.account_endpoints
+            due.account in self.accounts
+            or due.host in self.hosts
+            or (due.account, due.host) in self.account_hosts
+            or (due.account, due.endpoint) in self.account_endpoints
         )
 
 
@@ -201,11 +210,10 @@ class DeliveryStore(Protocol):
 
     async def due_deliveries(
         self, *, before: float, blocked: Blocked = NONE_BLOCKED, limit: int
-    ) -> list[str]:
-        """Ids of those due at or before ``before``, earliest first, but for those that are ``blocked``.
+    ) -> list[DueDelivery]:
+        """Those due at or before ``before``, earliest first, but for those that are ``blocked``.
 
-        Where very many are blocked, an account that has pending ones to thousands of endpoints may
-        have some of its own overlooked for now; never those of another.
+        The more of these there are, the longer it takes; the loop goes on meanwhile.
         """
 
     async def next_delivery_at(self, *, after: float = 0.0) -> float | None:

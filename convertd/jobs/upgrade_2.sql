@@ -48,8 +48,7 @@ CREATE TABLE usage (
     PRIMARY KEY (account, dialect, month)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX deliveries_due ON deliveries (next_at, id, account, host, endpoint) WHERE state = 'pending';
-CREATE INDEX deliveries_ways ON deliveries (account, host, endpoint, next_at, id) WHERE state = 'pending';
+CREATE INDEX deliveries_due ON deliveries (next_at, id, account, host, endpoint) WHERE next_at IS NOT NULL;
 CREATE INDEX deliveries_jobs ON deliveries (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX deliveries_pages ON deliveries (account, created_at DESC, id DESC, dialect);
 CREATE INDEX deliveries_removal ON deliveries (finished_at) WHERE finished_at IS NOT NULL;

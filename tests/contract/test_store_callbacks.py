@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from msgspec.structs import replace
 
-from convertd.jobs.store import Blocked, Store
+from convertd.jobs.store import Blocked, DueDelivery, Store
 from convertd.model import callback as rules
 from convertd.model.callback import Attempt, Delivery, DeliveryState, Event, SigningSecrets
 from convertd.model.job import Callback, Job, State, cancelled, retried
@@ -33,6 +33,10 @@ async def attempted(
     )
     assert changed is not None
     return changed
+
+
+def due_of(delivery: Delivery) -> DueDelivery:
+    return DueDelivery(delivery.id, delivery.account, delivery.host, delivery.endpoint)
 
 
 async def ended(store: Store, job: Job, *, now: float = NOW + 5) -> Job:
@@ -128,7 +132,7 @@ async def test_what_is_due_comes_earliest_first(store: Store) -> None:
     made = [make_delivery(now=NOW + number) for number in (2, 0, 3, 1)]
     for delivery in made:
         await store.add_delivery(delivery)
-    in_order = [made[1].id, made[3].id, made[0].id]
+    in_order = [due_of(made[number]) for number in (1, 3, 0)]
     assert await store.due_deliveries(before=NOW + 2, limit=9) == in_order
     assert await store.due_deliveries(before=NOW + 2, limit=2) == in_order[:2]
     assert await store.due_deliveries(before=NOW - 1, limit=9) == []
@@ -188,19 +192,22 @@ async def test_what_is_blocked_is_left_out_and_hides_nothing(
     await asyncio.gather(*(store.add_delivery(delivery) for delivery in (*dead, *made)))
     blocked = blocked._replace(account_hosts={*blocked.account_hosts, ("dora", "dead.example")})
     due = sorted((one for one in made if (one.next_at or 0) <= NOW + 12), key=lambda one: one.next_at or 0)
-    expected = [one.id for one in due if not blocked.holds(one.account, one.host, one.endpoint)]
+    expected = [due_of(one) for one in due if not blocked.holds(due_of(one))]
     assert await store.due_deliveries(before=NOW + 12, blocked=blocked, limit=99) == expected
     assert await store.due_deliveries(before=NOW + 12, blocked=blocked, limit=2) == expected[:2]
 
 
 async def test_what_waits_is_held_by_any_word_about_it() -> None:
-    blocked = BLOCKED["of each"]
-    assert blocked.holds("anna", "x", "y")
-    assert blocked.holds("x", "one.example", "y")
-    assert blocked.holds("ben", "x", "http://u:p@two.example:81/b")
-    assert not blocked.holds("x", "y", "http://u:p@two.example:81/b")
-    assert BLOCKED["an account at a host"].holds("ben", "one.example", "y")
-    assert not BLOCKED["an account at a host"].holds("anna", "one.example", "y")
+    def held(blocked: Blocked, account: str, host: str, endpoint: str) -> bool:
+        return blocked.holds(DueDelivery("1", account, host, endpoint))
+
+    blocked, at_a_host = BLOCKED["of each"], BLOCKED["an account at a host"]
+    assert held(blocked, "anna", "x", "y")
+    assert held(blocked, "x", "one.example", "y")
+    assert held(blocked, "ben", "x", "http://u:p@two.example:81/b")
+    assert not held(blocked, "x", "y", "http://u:p@two.example:81/b")
+    assert held(at_a_host, "ben", "one.example", "y")
+    assert not held(at_a_host, "anna", "one.example", "y")
 
 
 async def test_an_account_at_a_dead_endpoint_still_has_its_others_found(store: Store) -> None:
@@ -208,14 +215,15 @@ async def test_an_account_at_a_dead_endpoint_still_has_its_others_found(store: S
     good = make_delivery(url="http://h.example/good", now=NOW + 1)
     await asyncio.gather(*(store.add_delivery(delivery) for delivery in (*dead, good)))
     blocked = Blocked(account_endpoints={("local", "http://h.example/dead")})
-    assert await store.due_deliveries(before=NOW + 1, blocked=blocked, limit=9) == [good.id]
+    assert await store.due_deliveries(before=NOW + 1, blocked=blocked, limit=9) == [due_of(good)]
     assert await store.due_deliveries(before=NOW, blocked=blocked, limit=9) == []
 
 
 async def test_a_url_that_is_none_can_still_be_owed(store: Store) -> None:
     job = await ended(store, make_job(callback=Callback(url="http://[half")))
     (delivery,) = await store.deliveries_of_job(job.id)
-    assert await store.due_deliveries(before=NOW + 5, blocked=Blocked(hosts={"x"}), limit=9) == [delivery.id]
+    due = await store.due_deliveries(before=NOW + 5, blocked=Blocked(hosts={"x"}), limit=9)
+    assert due == [due_of(delivery)]
 
 
 async def test_what_is_acknowledged_or_given_up_is_not_due_until_it_is_asked_for_again(store: Store) -> None:
@@ -226,7 +234,7 @@ async def test_what_is_acknowledged_or_given_up_is_not_due_until_it_is_asked_for
         assert await store.due_deliveries(before=NOW + 9999, limit=9) == []
         assert await store.next_delivery_at() is None
         await store.update_delivery(delivery.id, partial(rules.redelivered, now=NOW + 7))
-        assert await store.due_deliveries(before=NOW + 7, limit=9) == [delivery.id]
+        assert await store.due_deliveries(before=NOW + 7, limit=9) == [due_of(delivery)]
         await attempted(store, delivery, attempt, (60.0,))
 
 

@@ -16,6 +16,7 @@ from convertd.errors import FileInvalid, StorageFull, Unavailable
 from convertd.jobs import database
 from convertd.jobs.database import Database, DatabaseTooNew
 from convertd.jobs.sqlite import SqliteStore
+from convertd.jobs.sqlite_callbacks import _DUE
 from convertd.jobs.store import Cursor, Selection
 from convertd.model.callback import trial
 from convertd.model.job import Callback, Failure, Job, State, cancelled, claimed, retried
@@ -386,6 +387,30 @@ async def test_two_processes_never_claim_the_same_job(path: Path, store: SqliteS
     assert sorted(taken[0] + taken[1]) == sorted(job.id for job in jobs)
 
 
+async def test_the_loop_goes_on_while_something_is_searched_for(db: Database) -> None:
+    counting = (
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT max(i) FROM n"
+    )
+
+    async def search() -> list[int]:
+        return [row[0] for row in await db.search(counting, 300_000)]
+
+    searching = asyncio.create_task(search())
+    _, turns = await turns_during(searching)
+    assert searching.result() == [300_000]
+    assert turns > 10
+
+
+async def test_a_search_changes_nothing_and_tells_of_faults(db: Database) -> None:
+    with pytest.raises(Unavailable):
+        await db.search("DELETE FROM jobs")
+    with pytest.raises(sqlite3.ProgrammingError):
+        await db.search("SELECT ?")
+    await db.close()
+    with pytest.raises(Unavailable):
+        await db.search("SELECT 1")
+
+
 # How it is read
 
 
@@ -419,6 +444,13 @@ async def test_listings_read_no_more_jobs_than_they_show(
     (count,) = await plans(db, store.count(selection))
     assert count.startswith("SEARCH jobs USING COVERING INDEX")
     assert count.endswith(index.partition(" ")[2] + ")")
+
+
+def test_what_is_due_is_found_in_its_index_alone(other: sqlite3.Connection) -> None:
+    """The rows have whole jobs in them."""
+    steps = other.execute(f"EXPLAIN QUERY PLAN {_DUE}", (NOW, "[]", "[]", "[]", "[]", 9)).fetchall()
+    assert steps[0][-1] == "SEARCH deliveries USING COVERING INDEX deliveries_due (next_at<?)"
+    assert not any("B-TREE" in step[-1] for step in steps)
 
 
 # What the schema holds

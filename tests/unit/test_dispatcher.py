@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from convertd.callbacks.dispatcher import MOST_RETRY_AFTER, POLL_SECONDS, Dispatcher
+from convertd.callbacks.dispatcher import LONGEST_REST, MOST_RETRY_AFTER, POLL_SECONDS, WINDOW, Dispatcher
 from convertd.callbacks.lanes import (
     AT_ONCE,
     PER_ACCOUNT,
@@ -24,6 +24,7 @@ from convertd.callbacks.lanes import (
 from convertd.errors import FetchFailed, FetchRefused, Unavailable
 from convertd.jobs.hints import Signal
 from convertd.jobs.memory import MemoryStore
+from convertd.jobs.store import DueDelivery
 from convertd.model.callback import CallbackForm, Delivery, DeliveryState, Message, redelivered
 from convertd.model.job import Callback
 from convertd.net.outbound import Answer
@@ -341,11 +342,14 @@ async def test_an_endpoint_that_answers_again_is_as_good_as_any() -> None:
 
 async def test_of_very_many_silent_endpoints_the_longest_known_are_forgotten() -> None:
     lanes = Lanes()
-    met = [make_delivery(f"http://one.example/{number}") for number in range(1001)]
-    for delivery in met:
-        lanes.note(delivery, silent=True)
-    for delivery in (met[0], met[1], met[-1]):
-        lanes.take(delivery)
+    met = [
+        DueDelivery(str(number), "local", "one.example", f"http://one.example/{number}")
+        for number in range(1001)
+    ]
+    for due in met:
+        lanes.note(due, silent=True)
+    for due in (met[0], met[1], met[-1]):
+        lanes.take(due)
     waiting = lanes.blocked().account_endpoints
     assert waiting == {("local", "http://one.example/1"), ("local", "http://one.example/1000")}
 
@@ -384,6 +388,12 @@ class ForgetfulStore(MemoryStore):
     failures = 0
     fault: Exception = Unavailable("The database is locked.")
     blind = 0
+    slowness = 0.0
+    asked = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock(NOW)
 
     async def update_delivery(
         self, delivery_id: str, rule: Callable[[Delivery], Delivery | None]
@@ -393,7 +403,9 @@ class ForgetfulStore(MemoryStore):
             raise self.fault
         return await super().update_delivery(delivery_id, rule)
 
-    async def due_deliveries(self, **asked: Any) -> list[str]:
+    async def due_deliveries(self, **asked: Any) -> list[DueDelivery]:
+        self.asked += 1
+        self.clock.advance(self.slowness)
         if self.blind:
             self.blind -= 1
             raise Unavailable("The database is locked.")
@@ -495,6 +507,29 @@ async def test_the_loop_waits_for_the_next_due_time_and_no_longer_than_a_poll() 
     post.clock.advance(4)
     waits.announce()
     assert await waits.asked.get() == 1
+    await post.dispatcher.stop(1)
+
+
+async def test_a_round_asks_the_store_once_and_again_only_for_what_is_behind_a_full_window() -> None:
+    store = ForgetfulStore()
+    post = Post(store=store)
+    await post.owe(*(make_delivery(f"https://host-{number}.example/") for number in range(PER_ACCOUNT)))
+    assert await post.round() == PER_ACCOUNT
+    assert store.asked == 1
+    await post.owe(*(make_delivery(next_at=NOW - 1) for _ in range(WINDOW + 50)))
+    await post.owe(make_delivery(account="another"))
+    assert await post.round() == PER_ACCOUNT_AND_HOST + 1
+    assert store.asked == 1 + 2
+
+
+@pytest.mark.parametrize(("took", "rest"), [(0.0, 0.0), (0.125, 0.125), (9.0, LONGEST_REST), (-9.0, 0.0)])
+async def test_the_loop_rests_as_long_as_it_looked(took: float, rest: float) -> None:
+    waits, store = Waits(), ForgetfulStore()
+    store.slowness = took
+    post = Post(wake=waits, store=store, clock=store.clock)  # type: ignore[arg-type]
+    post.dispatcher.start()
+    await waits.asked.get()
+    assert post.paused == [rest]
     await post.dispatcher.stop(1)
 
 
