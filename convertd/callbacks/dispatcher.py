@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from convertd.callbacks.lanes import AT_ONCE, Lanes
+from convertd.callbacks.lanes import Lanes
 from convertd.errors import ConvertdError
 from convertd.jobs.hints import WorkDispatcher
 from convertd.jobs.ledger import Clock
@@ -111,9 +111,10 @@ class Dispatcher:
     async def run_once(self, now: float) -> int:
         """Begin an attempt at all that is due and has room; how many."""
         total = 0
-        while len(self._running) < AT_ONCE:
+        while not self._lanes.full(now):
             window = WINDOW + len(self._running)  # those under way are due, too
-            due = await self._store.due_deliveries(before=now, blocked=self._lanes.blocked(), limit=window)
+            blocked = self._lanes.blocked(now)
+            due = await self._store.due_deliveries(before=now, blocked=blocked, limit=window)
             begun = await self._begin_some(due, now)
             total += begun
             if not begun or len(due) < window:
@@ -127,22 +128,22 @@ class Dispatcher:
 
     async def _begin_some(self, window: Sequence[DueDelivery], now: float) -> int:
         """Begin an attempt at those that have room; how many."""
-        begun, blocked = 0, self._lanes.blocked()
+        begun, blocked = 0, self._lanes.blocked(now)
         for due in window:
-            if len(self._running) == AT_ONCE:
+            if self._lanes.full(now):
                 break
             if due.id in self._running or blocked.holds(due):
                 continue
             delivery = await self._store.delivery(due.id)  # its attempt may have ended just now
             if delivery is not None and delivery.next_at is not None and delivery.next_at <= now:
-                self._begin(due, delivery)
-                begun, blocked = begun + 1, self._lanes.blocked()
+                self._begin(due, delivery, now)
+                begun, blocked = begun + 1, self._lanes.blocked(now)
         return begun
 
-    def _begin(self, due: DueDelivery, delivery: Delivery) -> None:
+    def _begin(self, due: DueDelivery, delivery: Delivery, now: float) -> None:
         task = asyncio.create_task(self._attempt(due, delivery), name=f"delivery {due.id}")
         self._running[due.id] = task
-        self._lanes.take(due)
+        self._lanes.take(due, now)
         task.add_done_callback(partial(self._ended, due))
 
     def _ended(self, due: DueDelivery, task: asyncio.Task[None]) -> None:
@@ -212,9 +213,10 @@ class Dispatcher:
             try:
                 await self.run_once(now)
                 await self._pause(min(max(self._clock() - now, 0.0), LONGEST_REST))
-                next_at = await self._store.next_delivery_at(after=now)
-                if next_at is not None:  # what was due before is under way or blocked: an end wakes
-                    wait = min(wait, max(next_at - self._clock(), 0.0))
+                # What was due before is under way or blocked: until an end, which wakes, or one stands aside.
+                for at in (await self._store.next_delivery_at(after=now), self._lanes.frees_at(now)):
+                    if at is not None:
+                        wait = min(wait, max(at - self._clock(), 0.0))
             except ConvertdError as error:
                 log.error("cannot look for deliveries: %s (%s)", error.message, error.detail)
             except Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,10 +16,14 @@ import pytest
 from convertd.callbacks.dispatcher import LONGEST_REST, MOST_RETRY_AFTER, POLL_SECONDS, WINDOW, Dispatcher
 from convertd.callbacks.lanes import (
     AT_ONCE,
+    PATIENCE,
     PER_ACCOUNT,
     PER_ACCOUNT_AND_HOST,
+    PER_ACCOUNT_UNDER_WAY,
     PER_HOST,
+    SILENT_PER_ACCOUNT,
     SILENT_PER_HOST,
+    UNDER_WAY,
     Lanes,
 )
 from convertd.errors import FetchFailed, FetchRefused, Unavailable
@@ -332,6 +337,60 @@ async def test_the_silent_endpoints_of_a_host_leave_lanes_to_its_others() -> Non
     assert await post.store.next_delivery_at() is None
 
 
+async def test_the_silent_endpoints_of_an_account_leave_lanes_to_its_others() -> None:
+    post, pit = Post(answers=[FetchFailed("No answer.")]), TarPit()
+    silent = [f"host-{number}" for number in range(3 * PER_ACCOUNT)]
+    await post.owe(*(make_delivery(f"http://{host}/") for host in silent))
+    while await post.round():
+        pass
+    post.clock.advance(5)
+    post.gate.by_host = dict.fromkeys(silent, pit)
+    assert await post.dispatcher.run_once(post.clock()) == SILENT_PER_ACCOUNT
+    await post.owe(make_delivery(f"http://{silent[-1]}/", account="another"))
+    assert await post.dispatcher.run_once(post.clock()) == 1
+    for more in (PER_ACCOUNT - SILENT_PER_ACCOUNT, PER_ACCOUNT):
+        await post.owe(*(make_delivery(f"http://good-{more}-{number}/") for number in range(more)))
+        assert await post.dispatcher.run_once(post.clock()) == more
+        post.clock.advance(PATIENCE)
+    pit.opened.set()
+    await post.dispatcher.settled()
+
+
+async def test_what_has_no_answer_for_a_while_gives_its_lane_to_others_up_to_a_limit() -> None:
+    post, pit = Post(), TarPit()
+    hosts = [f"host-{number}" for number in range(2 * UNDER_WAY)]
+    post.gate.by_host = dict.fromkeys(hosts, pit)
+    for account in ("anna", "ben", "cleo"):
+        await post.owe(*(make_delivery(f"http://{host}/", account=account) for host in hosts))
+    begun = []
+    for _ in range(5):
+        begun.append(await post.dispatcher.run_once(post.clock()))
+        post.clock.advance(PATIENCE / 2)
+        assert await post.dispatcher.run_once(post.clock()) == 0
+        post.clock.advance(PATIENCE / 2)
+    assert begun == [AT_ONCE] * (UNDER_WAY // AT_ONCE) + [0]
+    for _ in range(UNDER_WAY):
+        await pit.entered.acquire()
+    of_each = Counter(sent.account for sent in post.gate.sent)
+    assert of_each == {"anna": PER_ACCOUNT_UNDER_WAY, "ben": PER_ACCOUNT_UNDER_WAY}
+    pit.opened.set()
+    await post.dispatcher.settled()
+    assert await post.round() == AT_ONCE
+
+
+async def test_the_loop_looks_again_when_a_lane_is_given_up() -> None:
+    waits, pit = Waits(), TarPit()
+    post = Post(wake=waits)  # type: ignore[arg-type]
+    post.gate.by_host["receiver.example"] = pit
+    await post.owe(make_delivery())
+    post.dispatcher.start()
+    assert await waits.asked.get() == PATIENCE
+    post.clock.advance(PATIENCE)
+    waits.announce()
+    assert await waits.asked.get() == POLL_SECONDS
+    await post.dispatcher.stop(0)
+
+
 async def test_an_endpoint_that_answers_again_is_as_good_as_any() -> None:
     post = Post(answers=[FetchFailed("No answer."), answer(200)])
     await post.owe(make_delivery())
@@ -349,8 +408,8 @@ async def test_of_very_many_silent_endpoints_the_longest_known_are_forgotten() -
     for due in met:
         lanes.note(due, silent=True)
     for due in (met[0], met[1], met[-1]):
-        lanes.take(due)
-    waiting = lanes.blocked().account_endpoints
+        lanes.take(due, NOW)
+    waiting = lanes.blocked(NOW).account_endpoints
     assert waiting == {("local", "http://one.example/1"), ("local", "http://one.example/1000")}
 
 
@@ -501,7 +560,7 @@ async def test_the_loop_waits_for_the_next_due_time_and_no_longer_than_a_poll() 
     assert await waits.asked.get() == 0.5
     post.clock.advance(0.5)
     waits.announce()
-    assert await waits.asked.get() == POLL_SECONDS  # it is under way
+    assert await waits.asked.get() == PATIENCE  # it is under way
     assert await waits.asked.get() == POLL_SECONDS  # it has ended, which woke the loop
     assert len(post.gate.sent) == 1
     post.clock.advance(4)
