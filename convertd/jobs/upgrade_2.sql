@@ -60,9 +60,11 @@ SELECT
     strftime('%Y-%m', finished_at, 'unixepoch'),
     count(*),
     sum(state = 'succeeded'),
-    sum((SELECT coalesce(sum(bytes), 0) FROM artifacts WHERE job_id = jobs.id AND kind = 'input')),
-    sum((SELECT coalesce(sum(bytes), 0) FROM artifacts WHERE job_id = jobs.id AND kind = 'output')),
-    sum((
+    sum(iif(state = 'succeeded',
+        (SELECT coalesce(sum(bytes), 0) FROM artifacts WHERE job_id = jobs.id AND kind = 'input'), 0)),
+    sum(iif(state = 'succeeded',
+        (SELECT coalesce(sum(bytes), 0) FROM artifacts WHERE job_id = jobs.id AND kind = 'output'), 0)),
+    sum(iif(state = 'succeeded', (
         SELECT coalesce(sum(max(0,
             (SELECT sum(bytes) FROM artifacts, json_each(tasks.inputs)
              WHERE job_id = tasks.job_id AND kind = 'input' AND position = value)
@@ -70,5 +72,5 @@ SELECT
                WHERE job_id = tasks.job_id AND kind = 'output' AND task = tasks.position)
         )), 0)
         FROM tasks WHERE tasks.job_id = jobs.id AND tasks.state = 'succeeded'
-    ))
+    ), 0))
 FROM jobs WHERE finished_at IS NOT NULL GROUP BY 1, 2, 3;

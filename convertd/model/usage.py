@@ -10,12 +10,11 @@ from convertd.model.job import Job, State
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over ended jobs; sizes in bytes."""
+    """Sums over ended jobs; sizes in bytes, of those that have succeeded."""
 
     jobs: int = 0
     succeeded: int = 0
     input_bytes: int = 0
-    """Of jobs that have succeeded."""
     output_bytes: int = 0
     saved_bytes: int = 0
     """By how much the outputs of each task are smaller than its inputs; nothing where they are larger."""
