@@ -149,7 +149,6 @@ class _House:
     store: SqliteStore
     ledger: Ledger
     upkeep: Upkeep
-    pool: WorkerPool
     gate: Gate
 
 
@@ -165,12 +164,10 @@ async def _furnish(stack: contextlib.AsyncExitStack, config: Config, data_dir: P
     blobs = LocalStore(data_dir / "files")
     await blobs.start()
     stack.push_async_callback(blobs.close)
-    settings = executor_settings_of(config)
     async with blobs.scratch() as scratch:
-        await sandbox.try_out(scratch, settings.budget)
+        await sandbox.try_out(scratch, executor_settings_of(config).budget)
     store = await SqliteStore.open(database_path(data_dir))
     stack.push_async_callback(store.close)
-
     ledger = Ledger(
         store=store,
         bus=LocalBus(),
@@ -182,20 +179,6 @@ async def _furnish(stack: contextlib.AsyncExitStack, config: Config, data_dir: P
     upkeep = Upkeep(ledger, blobs)
     await upkeep.sweep_strays()
     await upkeep.rescue(all_running=True)
-
-    gate = Gate(OutboundPolicy(allow=config.outbound.allow, fetch_seconds=config.outbound.fetch_time))
-
-    leases = Leases(ledger, jitter=random.random)
-    executor = Executor(
-        leases=leases, registry=registry, blobs=blobs, sandbox=sandbox, settings=settings, clock=time.time
-    )
-    pool = WorkerPool(
-        leases=leases,
-        executor=executor,
-        dispatcher=ledger.dispatcher,
-        workers=config.worker_count,
-        clock=time.time,
-    )
     return _House(
         sandbox=sandbox,
         registry=registry,
@@ -203,8 +186,26 @@ async def _furnish(stack: contextlib.AsyncExitStack, config: Config, data_dir: P
         store=store,
         ledger=ledger,
         upkeep=upkeep,
-        pool=pool,
-        gate=gate,
+        gate=Gate(OutboundPolicy(allow=config.outbound.allow, fetch_seconds=config.outbound.fetch_time)),
+    )
+
+
+def _pool(config: Config, house: _House) -> WorkerPool:
+    leases = Leases(house.ledger, jitter=random.random)
+    executor = Executor(
+        leases=leases,
+        registry=house.registry,
+        blobs=house.blobs,
+        sandbox=house.sandbox,
+        settings=executor_settings_of(config),
+        clock=time.time,
+    )
+    return WorkerPool(
+        leases=leases,
+        executor=executor,
+        dispatcher=house.ledger.dispatcher,
+        workers=config.worker_count,
+        clock=time.time,
     )
 
 
@@ -213,8 +214,8 @@ async def _open_doors(
 ) -> int:
     """Listen, then begin to work; the port. Undone in the order of a graceful stop."""
     rates = RateLimiter(config.limits.rate, time.time)
-    services = _services(config, house, rates)
-    dialects = dialects_of(services, _readiness(house))
+    services, pool = _services(config, house, rates), _pool(config, house)
+    dialects = dialects_of(services, _readiness(house, pool))
     authenticator = Authenticator(keyring, loopback=loopback)
     server = Server(
         routes=[route for dialect in dialects for route in dialect.routes()],
@@ -232,8 +233,8 @@ async def _open_doors(
     dispatcher.start()
     stack.push_async_callback(dispatcher.stop, CALLBACK_GRACE)
     stack.callback(services.jobs.end_waits)
-    house.pool.start()
-    stack.push_async_callback(house.pool.stop, config.jobs.grace)
+    pool.start()
+    stack.push_async_callback(pool.stop, config.jobs.grace)
     stack.callback(server.drain)
     return port
 
@@ -286,7 +287,7 @@ def _dispatcher(
     )
 
 
-def _readiness(house: _House) -> Readiness:
+def _readiness(house: _House, pool: WorkerPool) -> Readiness:
     async def writable() -> bool:
         await house.store.probe()
         return True
@@ -295,7 +296,7 @@ def _readiness(house: _House) -> Readiness:
         return await house.blobs.free_bytes() >= MINIMUM_FREE_BYTES
 
     async def claiming() -> bool:
-        return house.pool.well
+        return pool.well
 
     return Readiness(
         {"database": writable, "disk": roomy, "sandbox": house.sandbox.ready, "workers": claiming}
