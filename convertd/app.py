@@ -171,8 +171,8 @@ async def _furnish(stack: contextlib.AsyncExitStack, config: Config, data_dir: P
     ledger = Ledger(
         store=store,
         bus=LocalBus(),
-        dispatcher=Signal(),
-        deliveries=Signal(),
+        work=Signal(),
+        owed=Signal(),
         policy=policy_of(config),
         clock=time.time,
     )
@@ -203,7 +203,7 @@ def _pool(config: Config, house: _House) -> WorkerPool:
     return WorkerPool(
         leases=leases,
         executor=executor,
-        dispatcher=house.ledger.dispatcher,
+        dispatcher=house.ledger.work,
         workers=config.worker_count,
         clock=time.time,
     )
@@ -279,7 +279,7 @@ def _dispatcher(
         gate=house.gate,
         forms={each.name: each.callback_form for each in dialects if each.callback_form is not None},
         secrets=deliveries.secrets_for,
-        wake=house.ledger.deliveries,
+        wake=house.ledger.owed,
         clock=time.time,
         jitter=random.random,
         timeout=config.callbacks.timeout,

@@ -22,7 +22,7 @@ class DeliveryService:
     """An account's deliveries and the secrets that sign them."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """``ledger.deliveries`` is the signal on which the dispatcher of deliveries waits."""
+        """``ledger.owed`` is the signal on which the dispatcher of deliveries waits."""
         self._ledger = ledger
 
     async def of_job(self, account: str, job_id: str) -> list[Delivery]:
@@ -47,14 +47,14 @@ class DeliveryService:
             raise NotFound("There is no such delivery; it may have been removed after its retention.")
         rule = partial(rules.redelivered, now=self._ledger.clock())
         changed = await self._ledger.store.update_delivery(delivery_id, rule)
-        self._ledger.deliveries.announce()
+        self._ledger.owed.announce()
         return changed if changed is not None else delivery
 
     async def send_test(self, account: str, dialect: str, callback: Callback) -> Delivery:
         """Have a test event sent to ``callback``."""
         delivery = rules.trial(account, dialect, callback, now=self._ledger.clock())
         await self._ledger.store.add_delivery(delivery)
-        self._ledger.deliveries.announce()
+        self._ledger.owed.announce()
         return delivery
 
     async def secret(self, account: str) -> str:

@@ -124,7 +124,7 @@ class Leases:
         if changed is None:
             return None
         if changed.state is State.QUEUED:
-            self._ledger.dispatcher.announce()
+            self._ledger.work.announce()
         started = (index for index in changed.running_tasks if index not in ran_before)
         return Turn(changed, next(started, None))
 

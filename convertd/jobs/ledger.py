@@ -37,8 +37,9 @@ class Ledger:
 
     store: Store
     bus: Bus
-    dispatcher: WorkDispatcher
-    deliveries: WorkDispatcher
+    work: WorkDispatcher
+    """Woken when there may be a job to claim."""
+    owed: WorkDispatcher
     """Woken when something may be owed to a callback."""
     policy: Policy
     clock: Clock
@@ -54,4 +55,4 @@ class Ledger:
         """Hint at a change that is committed, and at the delivery that is owed where it was the end."""
         self.bus.publish(changed.id)
         if changed.callback is not None and changed.state.terminal:
-            self.deliveries.announce()
+            self.owed.announce()

@@ -56,7 +56,7 @@ class JobService:
             tasks=tasks,
         )
         await self._ledger.store.insert(job, key)
-        self._ledger.dispatcher.announce()
+        self._ledger.work.announce()
         return job
 
     async def get(self, account: str, job_id: str, *, dialect: str | None = None) -> Job:
@@ -157,7 +157,7 @@ class JobService:
         if changed is None:
             job = await self.get(account, job_id)
             raise Conflict(f"The job is {job.state.value}; only failed and cancelled jobs can be run again.")
-        self._ledger.dispatcher.announce()
+        self._ledger.work.announce()
         return changed
 
     def end_waits(self) -> None:

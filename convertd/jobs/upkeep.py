@@ -39,7 +39,7 @@ class Upkeep:
         rescued = await self._change_due(Due.LEASE, lapsed_before, rule)
         if rescued:
             log.warning("rescued %d jobs whose worker had died", rescued)
-            self._ledger.dispatcher.announce()
+            self._ledger.work.announce()
         return rescued
 
     async def expire_deadlines(self) -> int:

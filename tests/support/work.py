@@ -53,8 +53,8 @@ class House:
         self.ledger = Ledger(
             store=self.store,
             bus=self.bus,
-            dispatcher=self.dispatcher,
-            deliveries=self.deliveries,
+            work=self.dispatcher,
+            owed=self.deliveries,
             policy=self.policy,
             clock=self.clock,
         )
