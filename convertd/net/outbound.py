@@ -9,7 +9,6 @@ machine are used.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,15 +22,9 @@ from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
 
 from convertd import __version__
-from convertd.errors import (
-    ConvertdError,
-    FetchFailed,
-    FetchRefused,
-    InvalidRequest,
-    TooLarge,
-    Unavailable,
-)
+from convertd.errors import FetchFailed, TooLarge, Unavailable
 from convertd.net.answers import beginning, file_name, retry_after
+from convertd.net.request import NO_ANSWER, OutboundRequest, check_whole, next_target, refusal
 from convertd.net.resolver import Lookups
 from convertd.net.rules import AddressPolicy
 from convertd.net.targets import Target, parse_target
@@ -45,7 +38,6 @@ _REDIRECTING: Final = frozenset({301, 302, 303, 307, 308})
 _ANSWER_BYTES: Final = 64 * 1024
 _ANSWER_CHARACTERS: Final = 1000
 _LOOPBACK: Final = ("127.0.0.1", "::1")
-_NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 class OutboundPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +70,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Fetched:
     """A file on its way."""
 
-    def __init__(self, request: _Request, response: ClientResponse, *, max_bytes: int) -> None:
+    def __init__(self, request: OutboundRequest, response: ClientResponse, *, max_bytes: int) -> None:
         """Raises ``TooLarge`` if the file announces more than ``max_bytes``."""
         self._request = request
         self._response = response
@@ -102,7 +94,7 @@ class Fetched:
     async def _next(self) -> bytes:
         try:
             return await self._response.content.readany()
-        except _NO_ANSWER as error:
+        except NO_ANSWER as error:
             raise self._request.failure(error) from error
 
     def _check_size(self, size: int) -> None:
@@ -111,44 +103,6 @@ class Fetched:
                 f"The file at this address has more bytes than this server accepts ({self._max_bytes}).",
                 field=self._request.field,
             )
-
-
-class _Request:
-    """One request's target, the sockets that it opens, and its errors in words."""
-
-    def __init__(
-        self, policy: AddressPolicy, target: Target, field: str | None, names: AbstractResolver
-    ) -> None:
-        self._policy = policy
-        self.target = target
-        self.field = field
-        self.names = names
-        self._refused: list[str] = []
-        self._opened = False
-
-    def towards(self, target: Target) -> _Request:
-        """The request that follows a redirect to ``target``."""
-        return _Request(self._policy, target, self.field, self.names)
-
-    def open_socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
-        """The connector's socket factory. An OSError makes it go on to the name's next address."""
-        family, kind, protocol, _, place = info
-        address, port = str(place[0]), int(place[1])
-        if not self._policy.admits(address, host=self.target.host, port=port):
-            self._refused.append(address)
-            raise PermissionError(errno.EACCES, "refused by the outbound policy")
-        self._opened = True
-        return socket.socket(family, kind, protocol)
-
-    def failure(self, error: BaseException) -> ConvertdError:
-        """``error`` for the one who named the address."""
-        if self._refused and not self._opened:
-            return refusal(self.target, self.field, addresses=self._refused)
-        return FetchFailed(
-            f"{self.target.host} {_reason(error)}.",
-            field=self.field,
-            detail=f"{type(error).__name__}: {error}",
-        )
 
 
 class Gate:
@@ -214,7 +168,7 @@ class Gate:
                 AsyncExitStack() as stack,
             ):
                 request, response = await self._follow(request, stack)
-                _check_whole(request, response)
+                check_whole(request, response)
                 yield Fetched(request, response, max_bytes=max_bytes)
         except TimeoutError as error:
             if not cap.expired():
@@ -264,7 +218,7 @@ class Gate:
                 _shorten(patience, self._limits.answer_seconds)
                 while len(text) < _ANSWER_BYTES and (chunk := await response.content.readany()):
                     text += chunk
-        except _NO_ANSWER as error:
+        except NO_ANSWER as error:
             if response is None:
                 raise request.failure(error) from error
         return Answer(
@@ -276,8 +230,8 @@ class Gate:
     def _names(self, account: str) -> AbstractResolver:
         return self._resolver or self._lookups.of(account)
 
-    def _request(self, account: str, target: Target, field: str | None) -> _Request:
-        return _Request(self._policy, target, field, self._names(account))
+    def _request(self, account: str, target: Target, field: str | None) -> OutboundRequest:
+        return OutboundRequest(self._policy, target, field, self._names(account))
 
     def _admits(self, target: Target, address: str) -> bool:
         return self._policy.admits(address, host=target.host, port=target.port)
@@ -293,14 +247,16 @@ class Gate:
             raise refusal(target, field, addresses=addresses)
         return target
 
-    async def _follow(self, request: _Request, stack: AsyncExitStack) -> tuple[_Request, ClientResponse]:
+    async def _follow(
+        self, request: OutboundRequest, stack: AsyncExitStack
+    ) -> tuple[OutboundRequest, ClientResponse]:
         """The first answer that is no redirect; what was opened is left to ``stack``."""
         for _ in range(_REDIRECTS + 1):
             try:
                 response = await stack.enter_async_context(
                     self._send(request, hdrs.METH_GET, {}, idle=self._limits.idle_seconds)
                 )
-            except _NO_ANSWER as error:
+            except NO_ANSWER as error:
                 raise request.failure(error) from error
             location = response.headers.get(hdrs.LOCATION)
             if response.status not in _REDIRECTING or not location:
@@ -313,7 +269,7 @@ class Gate:
     @asynccontextmanager
     async def _send(
         self,
-        request: _Request,
+        request: OutboundRequest,
         method: str,
         headers: Mapping[str, str],
         *,
@@ -348,61 +304,3 @@ def _shorten(patience: asyncio.Timeout, seconds: float) -> None:
     """Let it end within so many seconds from now, if not before."""
     until = asyncio.get_running_loop().time() + seconds
     patience.reschedule(min(until, patience.when() or until))
-
-
-def refusal(target: Target, field: str | None, *, addresses: tuple[str, ...] | list[str]) -> FetchRefused:
-    """The client learns that the host is forbidden, the log which addresses it has."""
-    return FetchRefused(
-        f"{target.host} is not on the public internet, and this server calls no other address; "
-        f"its operator may list the host under outbound.allow.",
-        field=field,
-        detail=f"{target.host} port {target.port}: {', '.join(addresses)}",
-    )
-
-
-def next_target(target: Target, location: str, field: str | None) -> Target:
-    """Where ``location`` leads from ``target``; ``FetchFailed`` if nowhere, ``FetchRefused`` out of TLS."""
-    try:
-        following = parse_target(location, field=field, base=target.url)
-    except InvalidRequest as error:
-        raise FetchFailed(
-            f"{target.host} redirects to an address that cannot be used.", field=field, detail=error.message
-        ) from error
-    if target.url.scheme == "https" and following.url.scheme != "https":
-        raise FetchRefused(
-            f"{target.host} redirects from https to http; give the http address itself if that is meant.",
-            field=field,
-        )
-    return following
-
-
-def _check_whole(request: _Request, response: ClientResponse) -> None:
-    """Refuse an answer that is not the file as it is."""
-    if response.status != 200:
-        raise FetchFailed(
-            f"{request.target.host} answered with status {response.status} instead of the file.",
-            field=request.field,
-        )
-    if response.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() not in ("", "identity"):
-        raise FetchFailed(
-            f"{request.target.host} sends the file in a compressed transfer that was not asked for.",
-            field=request.field,
-        )
-
-
-def _reason(error: BaseException) -> str:
-    """Why there is no answer, as what follows the host's name."""
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "was not found"
-        case aiohttp.ClientConnectorCertificateError():
-            return "has no valid TLS certificate"
-        case aiohttp.ClientSSLError():
-            return "could not be reached over TLS"
-        case TimeoutError():
-            return "did not answer in time"
-        case aiohttp.ClientConnectorError():
-            return "did not accept the connection"
-        case aiohttp.ClientResponseError():
-            return "sent an answer that is not HTTP"
-    return "broke off the connection"

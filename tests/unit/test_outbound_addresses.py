@@ -13,7 +13,8 @@ from convertd.config import ConfigError, load
 from convertd.errors import FetchFailed, FetchRefused, InvalidRequest
 from convertd.net.addresses import literal, public
 from convertd.net.answers import beginning, file_name, retry_after
-from convertd.net.outbound import Gate, OutboundPolicy, next_target
+from convertd.net.outbound import Gate, OutboundPolicy
+from convertd.net.request import next_target
 from convertd.net.rules import AddressPolicy, parse_rule
 from convertd.net.targets import parse_target
 
