@@ -11,7 +11,6 @@ Needs the standard library alone, so that the file can be copied to where it is 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -89,7 +88,7 @@ def _standard_key(secret: str) -> bytes:
     if secret.startswith("whsec_"):
         try:
             key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii's own, and that for what is not ASCII
             key = b""
         if key:
             return key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import resource
 
@@ -10,7 +11,8 @@ import resource
 def allow_open_files() -> None:
     """As many as the host lets this process have: the usual 1024 are few for a server's connections."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with contextlib.suppress(ValueError, OSError):  # then those that it has must do
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def give_back_memory() -> int:

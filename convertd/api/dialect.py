@@ -55,6 +55,19 @@ def has_all_outputs(job: Job) -> bool:
     return job.state.terminal and bool(job.outputs) and not any(output.gone for output in job.outputs)
 
 
+def check_secret(url: str | None, secret: str | None, *, field: str, key_field: str) -> None:
+    """Refuse a secret that nothing is signed with, or no header could be; raises
+    :class:`~convertd.errors.InvalidRequest` that names ``key_field``."""
+    if secret is None:
+        return
+    if len(secret) > _SECRET_LENGTH or not secret.isprintable():
+        raise InvalidRequest(
+            f"'{key_field}' takes up to {_SECRET_LENGTH} printable characters.", field=key_field
+        )
+    if url is None:
+        raise InvalidRequest(f"'{key_field}' goes with a '{field}'.", field=key_field)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Services:
     """What every dialect works with."""
@@ -124,13 +137,8 @@ class Services:
         Without a ``secret``, the account's signs. Raises :class:`~convertd.errors.InvalidRequest` and
         :class:`~convertd.errors.FetchRefused` that name ``field`` or ``key_field``.
         """
-        if secret is not None and (len(secret) > _SECRET_LENGTH or not secret.isprintable()):
-            raise InvalidRequest(
-                f"'{key_field}' takes up to {_SECRET_LENGTH} printable characters.", field=key_field
-            )
+        check_secret(url, secret, field=field, key_field=key_field)
         if url is None:
-            if secret is not None:
-                raise InvalidRequest(f"'{key_field}' goes with a '{field}'.", field=key_field)
             return None
         await self.gate.resolve_check(url, account=request[ACCOUNT], field=field)
         return Callback(url=url, secret=secret, origin=self.origin(request))

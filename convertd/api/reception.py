@@ -209,7 +209,7 @@ class Desk:
     async def hold(self, key: str | None) -> None:
         """Hold an idempotency key that came inside the body, unless one came before it.
 
-        To be called before :meth:`earlier`; raises what :meth:`Reception.desk` raises.
+        To be called before :meth:`earlier`; raises :class:`~convertd.errors.IdempotencyInFlight`.
         """
         if key is not None and self._hold.key is None:
             manager = self._reception.held(self._request, self._dialect, key)
@@ -219,11 +219,13 @@ class Desk:
         """The job that this very request made when it came before; ``None`` the first time.
 
         To be asked once all that the request itself brings has been read, before anything is fetched or
-        unpacked. Raises :class:`~convertd.errors.IdempotencyKeyReused` where another request had the key.
+        unpacked. Raises :class:`~convertd.errors.IdempotencyKeyReused` where another request had the key, and
+        :class:`~convertd.errors.QueueFull`.
         """
         self._digest = fingerprint(self._request, fields, self.files)
         job_id = self._hold.replayed_job(self._digest)
         if job_id is None:
+            await self._reception.jobs.check_room()  # for a key that followed, it was not known before
             return None
         return await self._reception.jobs.get(self._request[ACCOUNT], job_id)
 

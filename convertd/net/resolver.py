@@ -49,7 +49,10 @@ class _SystemResolver(AbstractResolver):
         outcome.set_running_or_notify_cancel()  # whoever asks may give up; the lookup cannot
         outcome.add_done_callback(partial(self._ended, asyncio.get_running_loop()))
         look_up = partial(_settle, outcome, host, port, family)
-        threading.Thread(target=look_up, name="convertd-name", daemon=True).start()
+        try:
+            threading.Thread(target=look_up, name="convertd-name", daemon=True).start()
+        except RuntimeError as error:  # the host lets this process have no more
+            outcome.set_exception(OSError(f"no thread to look up a name: {error}"))
         return await asyncio.wrap_future(outcome)
 
     def _ended(self, loop: asyncio.AbstractEventLoop, _: Future[list[ResolveResult]]) -> None:
@@ -63,7 +66,7 @@ class _SystemResolver(AbstractResolver):
 def _settle(outcome: Future[list[ResolveResult]], host: str, port: int, family: socket.AddressFamily) -> None:
     try:
         outcome.set_result(_resolve(host, port, family))
-    except OSError as error:
+    except BaseException as error:
         outcome.set_exception(error)
 
 

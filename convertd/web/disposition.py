@@ -41,10 +41,11 @@ def safe_name(name: str) -> str:
 
 
 def shortened(name: str) -> str:
-    """``name`` in at most :data:`LONGEST_BYTES`, cut from the stem so that a short extension stays."""
+    """``name`` in at most :data:`LONGEST_BYTES`, cut from the stem so that a short extension stays; empty
+    where there is nothing in it but dots and blanks."""
     raw = name.encode()
     if len(raw) <= LONGEST_BYTES:
-        return name
+        return name if name.strip(". ") else ""
     stem, dot, extension = name.rpartition(".")
     tail = (dot + extension).encode() if stem and len(extension) <= 16 else b""
     return (raw[: LONGEST_BYTES - len(tail)] + tail).decode(errors="ignore").strip(". ")

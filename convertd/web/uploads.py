@@ -298,7 +298,7 @@ def _check_head(request: web.Request, limit: int, setting: str) -> None:
     """Refuse early what says itself that it is too large, or packed: nothing is unpacked here."""
     if request.content_length is not None and request.content_length > limit:
         raise _too_large(limit, setting)
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+    encoding = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ())).strip().lower()
     if encoding not in ("", "identity"):
         raise InvalidRequest(f"The body has the Content-Encoding {encoding[:40]!r}; send it unpacked.")
 
@@ -336,4 +336,4 @@ def clean_name(name: str) -> str:
     """A client's file name as it is kept and shown: its last part, printable; never a path."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     printable = "".join(char for char in last if char.isprintable()).strip()
-    return shortened(printable) if printable.strip(".") else "upload"
+    return shortened(printable) or "upload"

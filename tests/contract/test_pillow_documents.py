@@ -16,6 +16,7 @@ from PIL import Image, ImageChops, ImageCms
 
 from convertd.engines.base import Limits
 from convertd.engines.pillow import ENGINE
+from convertd.engines.pillow.stripping import without_metadata
 from convertd.engines.pillow.targets import EDITED, SOURCES
 from convertd.engines.pillow.tiff_stripping import stripped_tiff
 from convertd.errors import FileInvalid, LimitExceeded
@@ -360,6 +361,38 @@ def test_a_tiff_that_points_beyond_its_end_is_encoded_anew(tmp_path: Path) -> No
     path.write_bytes(_tiff("<", tags, pixels))
     made, _ = strip(path, "tiff")
     assert Image.open(made).size == (4, 3)
+
+
+def test_a_padded_jp2_is_stripped_and_compressed(tmp_path: Path) -> None:
+    path = save(quadrants((300, 300)), tmp_path / "a.jp2", "jp2")
+    whole, bare = path.read_bytes(), strip(path, "jp2")[0].read_bytes()
+    path.write_bytes(whole + b"\n")
+    assert strip(path, "jp2")[0].read_bytes() == bare
+    [(made, _)] = run(ENGINE, "compress", "jp2", "jp2", path, tmp_path / "small")
+    assert made.stat().st_size <= path.stat().st_size
+
+
+def test_comments_among_the_parts_of_a_jp2_do_not_stay(tmp_path: Path) -> None:
+    path = save(quadrants((300, 300)), tmp_path / "a.jp2", "jp2")
+    data = path.read_bytes()
+    comment = struct.pack(">HHH", 0xFF64, 16, 1) + b"Tester: here"
+    start = data.index(b"\xff\x90")
+    (length,) = struct.unpack_from(">I", data, start + 6)
+    part = data[start : start + 6] + struct.pack(">I", length + len(comment)) + data[start + 10 : start + 12]
+    told = data[:start] + part + comment + data[start + 12 :]
+    box = told.index(b"jp2c") - 4
+    if size := struct.unpack_from(">I", told, box)[0]:
+        told = told[:box] + struct.pack(">I", size + len(comment)) + told[box + 4 :]
+    path.write_bytes(told)
+    made, _ = strip(path, "jp2")
+    assert b"Tester" not in made.read_bytes()
+    assert Image.open(made).size == (300, 300)
+
+
+def test_a_tiff_with_an_empty_tag_is_encoded_anew(tmp_path: Path) -> None:
+    tags = {256: (3, 4), 257: (3, 3), 258: (3, 8), 259: (3,), 262: (3, 1), 273: (4, 0), 277: (3, 1),
+            278: (3, 3), 279: (4, 12)}  # fmt: skip
+    assert without_metadata(_tiff("<", tags, bytes(12)), "tiff") is None
 
 
 def test_a_tiff_in_which_pages_share_their_strips_does_not_grow(tmp_path: Path) -> None:

@@ -276,6 +276,16 @@ async def test_a_secret_needs_an_address_which_a_direct_conversion_may_have_too(
     assert verify(received.body, received.headers, secret)
 
 
+async def test_a_direct_conversion_that_becomes_a_job_tells_the_secret(
+    start: Start, session: ClientSession, receiver: Receiver
+) -> None:
+    api = Api(session, start(**ALLOWED).url)
+    linger = {"to": "txt", "operation": "linger", "seconds": 0.1, "callback_url": receiver.url}
+    job = (await api.submit(b"slow\n", path="/convert", wait=0, **linger)).job(202)
+    (received,) = await receiver.wait_for(1)
+    assert verify(received.body, received.headers, job["callback_secret"])
+
+
 async def test_while_a_secret_is_replaced_both_sign(
     start: Start, session: ClientSession, receiver: Receiver
 ) -> None:

@@ -479,6 +479,8 @@ class TestEverySpelling:
         ):
             reply = await program.api.get(path)
             assert (reply.status, reply.body) == (200, body), path
+        reply = await program.api.get(job["file_url"], headers={"Accept": "application/json"})
+        assert reply.body == body  # whatever is asked for besides
         for name in ("converted/2026/a.webp", token + "x", "x"):
             refused(await program.api.get(f"/v1/convert/download/{name}"), 404)
 

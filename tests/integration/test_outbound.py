@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import web
@@ -271,6 +272,17 @@ async def found(gate: Gate, account: str, url: str) -> bool:
             return True
     except FetchFailed:
         return False
+
+
+async def test_a_host_without_threads_is_one_without_names(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    far.answer("/file", body=b"content")
+    gate = gate_to(None, f"localhost:{far.port}")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+        for _ in range(PER_ACCOUNT + 1):
+            with pytest.raises(FetchFailed, match="was not found"):
+                await fetched(gate, far.url("/file").replace(FAR, "localhost"))
+    assert await fetched(gate, far.url("/file").replace(FAR, "localhost")) == b"content"
 
 
 def test_a_process_does_not_wait_for_a_name_at_its_end() -> None:

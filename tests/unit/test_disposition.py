@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from convertd.web.disposition import LONGEST_BYTES, attachment, safe_name
+from convertd.web.uploads import clean_name
 
 HEADER = re.compile(
     r"attachment; filename=\"([^\"\\%]+)\"(?:; filename\*=UTF-8''([A-Za-z0-9!#$&+.^_`|~%-]+))?"
@@ -69,3 +70,8 @@ def test_any_text_becomes_one_safe_header(name: str) -> None:
 @given(st.text(max_size=100))
 def test_a_safe_name_stays(name: str) -> None:
     assert safe_name(safe_name(name)) == safe_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "...", ". " * 101 + "y" * 20, "/", "a/", "\0"])
+def test_a_clients_file_is_never_without_a_name(name: str) -> None:
+    assert clean_name(name)

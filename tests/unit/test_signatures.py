@@ -54,7 +54,7 @@ def test_the_vectors_of_the_hosted_forms() -> None:
 
 def test_a_secret_is_base64_after_its_prefix_and_utf_8_otherwise() -> None:
     assert standard_key("whsec_" + base64.b64encode(b"key").decode()) == b"key"
-    for plain in ("key", "whsec_", "whsec_no base64!", "Schlüssel"):
+    for plain in ("key", "whsec_", "whsec_no base64!", "whsec_é", "Schlüssel"):
         assert standard_key(plain) == plain.encode()
 
 
@@ -66,7 +66,10 @@ def test_new_secrets_are_long_and_differ() -> None:
 
 @pytest.mark.parametrize(
     "secret",
-    ["whsec_5089CAgYKaGQdTZ7Ne2fN3c3NGeYI7Ua0PUmTeK/Tf8=", "whsec_dGVzdA==", "plain", "whsec_?", "Schlüssel"],
+    [
+        "whsec_5089CAgYKaGQdTZ7Ne2fN3c3NGeYI7Ua0PUmTeK/Tf8=",
+        *("whsec_dGVzdA==", "plain", "whsec_?", "whsec_é", "Schlüssel"),
+    ],
 )
 def test_the_client_believes_what_is_signed_with_any_secret(secret: str) -> None:
     assert verify(BODY, standard(secret), secret, now=T) == {"a": 1}

@@ -61,7 +61,8 @@ class JobHandlers:
         job = await self._jobs.wait_terminal(job, requests.MAX_WAIT if wait is None else wait)
         check_result(job)
         if job.state is not State.SUCCEEDED or len(job.outputs) != 1:
-            return await self._created(request, job, status=202, replayed=replayed, waited=wait)
+            secret = await self._secret_of(job)
+            return await self._created(request, job, status=202, replayed=replayed, waited=wait, more=secret)
         response = await self._services.send(request, job.outputs[0].key)
         response.headers.update(self._creation_headers(request, job, replayed=replayed))
         return response

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from convertd.api.dialect import check_secret
 from convertd.engines.base import Fidelity
 from convertd.engines.registry import Registry
 from convertd.errors import InvalidRequest
@@ -83,6 +84,8 @@ def read_fields(registry: Registry, fields: Fields) -> Wanted:
     _check_names(registry, options)
     operation = _text(single, "operation") or CONVERT
     check_operation(registry, operation)
+    url, secret = _text(single, "callback_url"), _text(single, "callback_secret")
+    check_secret(url, secret, field="callback_url", key_field="callback_secret")
     source = _text(single, "source")
     if source is not None:
         format_named(source, field="source")
@@ -94,8 +97,8 @@ def read_fields(registry: Registry, fields: Fields) -> Wanted:
         options=options,
         metadata=_object(single, "metadata", _METADATA_BYTES),
         source_urls=_source_urls(value for name, value in fields if name == _URL_FIELD),
-        callback_url=_text(single, "callback_url"),
-        callback_secret=_text(single, "callback_secret"),
+        callback_url=url,
+        callback_secret=secret,
         archive=_flag(single, "archive"),
     )
 

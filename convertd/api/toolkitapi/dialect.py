@@ -176,7 +176,8 @@ class ToolkitDialect:
         """GET /v1/convert/download/{object_name}: the last part of a ``file_url`` is such a name."""
         services = self._services
         token = _variable(request, "object_name")
-        if prefers_json(request):
+        if request.match_info["object_name"] != token and prefers_json(request):
+            # The published client, which sends the path's own pattern, can read nothing else.
             services.signer.verify(token, services.clock())
             return json_response({"file_url": f"{services.origin(request)}{_DOWNLOADS}/{token}"})
         return await services.download(request, token)

@@ -27,6 +27,8 @@ from convertd.model.operations import PictureCompress
 _LOWEST: Final = 20
 """Quality below which a smaller picture looks better than a worse one."""
 _HIGHEST: Final = 95
+_LESSER: Final = (0.8, 0.6, 0.4, 0.0)
+"""Shares of the usual quality that are tried where a result would be larger than the input."""
 _SMALLEST_SIDE: Final = 16
 _SHRINKS: Final = 8
 
@@ -54,13 +56,17 @@ def compress(call: Call) -> Product:
     if options.target_bytes is not None:
         attempt = _down_to(call, wish, options.target_bytes)
     else:
-        quality = options.quality or TARGETS[call.target].compressed or 100
+        quality = options.quality or _usual_quality(call)
         with _subject(call, wish) as subject:
             attempt = _attempt(call, subject, quality, visibly=False)
     attempt = _no_larger(call, attempt, wish)
     path = output_path(call)
     path.write_bytes(attempt.data)
     return product(path, call, attempt.subject, list(attempt.notes))
+
+
+def _usual_quality(call: Call) -> int:
+    return TARGETS[call.target].compressed or 100
 
 
 @contextmanager
@@ -161,11 +167,14 @@ def _kept(call: Call, attempt: Attempt, wish: Wish, given: bytes) -> bytes | Non
 
 
 def _of_less_quality(call: Call, attempt: Attempt, wish: Wish, most: int) -> Attempt:
-    """The best that has at most so many bytes; the attempt as it is where nothing has."""
+    """One that has at most so many bytes, after a few tries; the attempt as it is where none has."""
+    usual = getattr(call.options, "quality", None) or _usual_quality(call)
     with _subject(call, wish) as subject:
-        less = _best_quality(call, subject, most)
-    if len(less.data) <= most:
-        return _with_note(less, "The quality was lowered: else the result would be larger than the input.")
+        for quality in sorted({max(_LOWEST, round(usual * share)) for share in _LESSER}, reverse=True):
+            less = _attempt(call, subject, quality, visibly=True)
+            if len(less.data) <= most:
+                note = "The quality was lowered: else the result would be larger than the input."
+                return _with_note(less, note)
     free = ", but free of its metadata" if wish.strip_metadata else ""
     return _with_note(attempt, f"The result is not smaller than the input{free}.")
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from convertd.engines.pillow.tiff_stripping import stripped_tiff
-from convertd.errors import FileInvalid
 
 _PNG_HARMLESS: Final = frozenset(
     b"gAMA cHRM sRGB iCCP cICP mDCV cLLI sBIT bKGD tRNS pHYs hIST sPLT acTL fcTL fdAT".split()
@@ -29,8 +28,8 @@ def without_metadata(data: bytes, source: str, orientation: int = 1) -> bytes | 
     """``data`` less what tells of people, places and programs; colour profile and density stay, and an
     ``orientation`` other than 1, without which the picture would lie.
 
-    ``None`` for formats and files this is not known for. The file must have been decoded before: a broken
-    structure is :class:`FileInvalid`.
+    ``None`` for formats this is not known for, and for files that are not as their format says though they
+    could be decoded.
     """
     strip = _STRIPPERS.get(source)
     if strip is None:
@@ -38,8 +37,8 @@ def without_metadata(data: bytes, source: str, orientation: int = 1) -> bytes | 
     exif = b"" if orientation == 1 else _exif_of(orientation)
     try:
         return strip(data, exif)
-    except (struct.error, IndexError) as error:
-        raise FileInvalid(f"The {source} picture is damaged.", detail=repr(error)) from error
+    except (struct.error, LookupError, ValueError):
+        return None
 
 
 def _exif_of(orientation: int) -> bytes:
@@ -159,7 +158,7 @@ def _jp2(data: bytes, exif: bytes) -> bytes:
     if data.startswith(b"\xff\x4f"):
         return _jp2_codestream(data)
     kept, position = bytearray(), 0
-    while position < len(data):
+    while position + 8 <= len(data):  # some writers pad the end
         length, name = struct.unpack_from(">I4s", data, position)
         start = position + 8
         if length == 1:
@@ -183,7 +182,25 @@ def _jp2_codestream(data: bytes) -> bytes:
         if marker != _JP2_COMMENT:
             kept += data[position : position + 2 + length]
         position += 2 + length
+    if _has_late_comments(data, position):
+        raise ValueError("comments among the parts of the picture, whose lengths would change without them")
     return bytes(kept + data[position:])
+
+
+def _has_late_comments(data: bytes, position: int) -> bool:
+    """Whether the head of a tile-part, the first of which is at ``position``, holds a comment."""
+    while data.startswith(b"\xff\x90", position):
+        (length,) = struct.unpack_from(">I", data, position + 6)
+        head = position + 12
+        while not data.startswith(b"\xff\x93", head):
+            marker, size = struct.unpack_from(">HH", data, head)
+            if marker == _JP2_COMMENT:
+                return True
+            head += 2 + size
+        if length < head - position:  # 0: the last part, up to the end
+            break
+        position += length
+    return False
 
 
 def _tiff(data: bytes, exif: bytes) -> bytes | None:

@@ -404,7 +404,7 @@ async def test_with_curl(server: ServerProcess, convertly: Convertly, tmp_path: 
 
 
 async def test_limits_of_size_rate_and_queue(start: Start) -> None:
-    server = start(WORKERS="1", LIMITS_UPLOAD="20kB", LIMITS_RATE="4", LIMITS_QUEUE="1")
+    server = start(WORKERS="1", LIMITS_UPLOAD="20kB", LIMITS_RATE="5", LIMITS_QUEUE="1")
     async with connected(server.url) as convertly:
         assert error(await convertly.post("/api/jobs", JPG, format="webp"), 413)
         linger = {"operation": "linger", "to": "txt", "seconds": "600"}
@@ -414,12 +414,15 @@ async def test_limits_of_size_rate_and_queue(start: Start) -> None:
         async with asyncio.timeout(PATIENCE):
             while (await api.get(f"/jobs/{first['id']}")).json()["status"] == "queued":
                 pass
-        second = (await api.post("/jobs", params=linger, content=b"slow\n", headers=text)).json()
+        keyed = {"format": "webp", "idempotencyKey": "once"}
+        second = {"id": (await convertly.post("/api/jobs", PNG, **keyed)).json()["jobId"]}
+        again = await convertly.post("/api/jobs", PNG, **keyed)  # needs no room
+        assert again.json()["jobId"] == second["id"]
         full = await convertly.post("/api/jobs", PNG, format="webp")
         assert error(full, 503)
         assert int(full.headers["Retry-After"]) > 0
         often = [await convertly.post("/api/jobs", PNG, format="webp") for _ in range(5)]
-        refused = [reply for reply in often if reply.status_code == 429]  # all but four, if a minute ends
+        refused = [reply for reply in often if reply.status_code == 429]  # all but five, if a minute ends
         assert error(refused[0], 429)
         assert int(refused[0].headers["Retry-After"]) > 0
         for job in (first, second):
