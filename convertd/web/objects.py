@@ -11,6 +11,8 @@ from convertd.errors import InvalidRequest
 
 def json_object(text: bytes, what: str = "The body", *, field: str | None = None) -> dict[str, Any]:
     """The JSON object in ``text``; raises :class:`InvalidRequest` that calls it ``what``."""
+    if not text.strip():
+        raise InvalidRequest(f"{what} is empty; it must be a JSON object.", field=field)
     try:
         found = msgspec.json.decode(text)
     except msgspec.DecodeError as error:

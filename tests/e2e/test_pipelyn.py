@@ -225,6 +225,9 @@ class TestErrors:
 
     async def test_a_file_that_is_not_what_it_says(self, client: Client, clip: bytes) -> None:
         refused(await client.send("/api/media/optimize", clip, "a.mp4", "image/png"), 422, "probe-failed")
+        refused(
+            await client.send("/api/media/optimize", bytes(99), "a.mp4", "video/mp4"), 422, "probe-failed"
+        )
         served = await client.send("/api/media/optimize", clip, "a.png", "video/mp4")  # names say nothing
         assert (served.status, served.headers["Content-Type"]) == (200, "video/mp4")
 

@@ -12,7 +12,7 @@ from convertd.api.dialect import Services
 from convertd.api.pipelyn import views
 from convertd.api.pipelyn.presets import DEFAULT, IMAGE, PRESETS, kind_of, preset_named, task_of
 from convertd.api.reception import Desk, Order
-from convertd.errors import InvalidRequest, NotReady
+from convertd.errors import FileInvalid, InvalidRequest, NotReady, UnsupportedFormat
 from convertd.model.callback import CallbackForm
 from convertd.model.formats import identify_content
 from convertd.model.job import Job, State
@@ -98,7 +98,10 @@ class PipelynDialect:
         [upload] = desk.files
         preset = preset_named(fields.get("preset"))
         kind = kind_of(upload.media_type)
-        [media] = desk.artifacts(identify_content(upload.head))  # whatever it is called
+        try:
+            [media] = desk.artifacts(identify_content(upload.head))  # whatever it is called
+        except UnsupportedFormat as error:  # the kind is served; it is this file that cannot be read
+            raise FileInvalid(error.message) from error
         return Order(
             operation=CONVERT,
             inputs=(replace(media, name=views.safe_name(media.name)),),
