@@ -207,25 +207,27 @@ class Desk:
         return await self._reception.intake.whole(self._request, limit=limit)
 
     async def hold(self, key: str | None) -> None:
-        """Hold an idempotency key that came inside the body, unless one came before it.
+        """Hold an idempotency key that came inside the body, if one did and none came before it.
 
-        To be called before :meth:`earlier`; raises :class:`~convertd.errors.IdempotencyInFlight`.
+        To be called before :meth:`earlier` where a key may follow; raises what :meth:`Reception.desk` raises.
         """
-        if key is not None and self._hold.key is None:
+        if self._hold.key is not None:
+            return
+        if key is not None:
             manager = self._reception.held(self._request, self._dialect, key)
             self._hold = await self._stack.enter_async_context(manager)
+        if self._hold.taken is None:
+            await self._reception.jobs.check_room()  # only now is it known that this is no replay
 
     async def earlier(self, fields: Iterable[tuple[str, Any]]) -> Job | None:
         """The job that this very request made when it came before; ``None`` the first time.
 
         To be asked once all that the request itself brings has been read, before anything is fetched or
-        unpacked. Raises :class:`~convertd.errors.IdempotencyKeyReused` where another request had the key, and
-        :class:`~convertd.errors.QueueFull`.
+        unpacked. Raises :class:`~convertd.errors.IdempotencyKeyReused` where another request had the key.
         """
         self._digest = fingerprint(self._request, fields, self.files)
         job_id = self._hold.replayed_job(self._digest)
         if job_id is None:
-            await self._reception.jobs.check_room()  # for a key that followed, it was not known before
             return None
         return await self._reception.jobs.get(self._request[ACCOUNT], job_id)
 

@@ -53,20 +53,16 @@ def compress(call: Call) -> Product:
         background=parse_colour(options.background),
         strip_metadata=options.strip_metadata,
     )
+    quality = options.quality or TARGETS[call.target].compressed or 100
     if options.target_bytes is not None:
         attempt = _down_to(call, wish, options.target_bytes)
     else:
-        quality = options.quality or _usual_quality(call)
         with _subject(call, wish) as subject:
             attempt = _attempt(call, subject, quality, visibly=False)
-    attempt = _no_larger(call, attempt, wish)
+    attempt = _no_larger(call, attempt, wish, quality)
     path = output_path(call)
     path.write_bytes(attempt.data)
     return product(path, call, attempt.subject, list(attempt.notes))
-
-
-def _usual_quality(call: Call) -> int:
-    return TARGETS[call.target].compressed or 100
 
 
 @contextmanager
@@ -134,7 +130,7 @@ def _best_quality(call: Call, subject: Subject, most: int) -> Attempt:
     return best
 
 
-def _no_larger(call: Call, attempt: Attempt, wish: Wish) -> Attempt:
+def _no_larger(call: Call, attempt: Attempt, wish: Wish, quality: int) -> Attempt:
     """The input where the attempt gained nothing, as far as it is what was asked for; else fewer bytes."""
     given = call.input.read_bytes()
     kept = _kept(call, attempt, wish, given) if call.source == call.target else None
@@ -147,7 +143,7 @@ def _no_larger(call: Call, attempt: Attempt, wish: Wish) -> Attempt:
     if call.source != call.target:
         note = "The result is not smaller than the input: keep that, or ask for another format."
         return _with_note(attempt, note)
-    return _of_less_quality(call, attempt, wish, len(given) - 1)
+    return _of_less_quality(call, attempt, wish, quality, len(given) - 1)
 
 
 def _kept(call: Call, attempt: Attempt, wish: Wish, given: bytes) -> bytes | None:
@@ -166,9 +162,8 @@ def _kept(call: Call, attempt: Attempt, wish: Wish, given: bytes) -> bytes | Non
         return given if is_bare else bare
 
 
-def _of_less_quality(call: Call, attempt: Attempt, wish: Wish, most: int) -> Attempt:
+def _of_less_quality(call: Call, attempt: Attempt, wish: Wish, usual: int, most: int) -> Attempt:
     """One that has at most so many bytes, after a few tries; the attempt as it is where none has."""
-    usual = getattr(call.options, "quality", None) or _usual_quality(call)
     with _subject(call, wish) as subject:
         for quality in sorted({max(_LOWEST, round(usual * share)) for share in _LESSER}, reverse=True):
             less = _attempt(call, subject, quality, visibly=True)
