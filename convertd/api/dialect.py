@@ -56,7 +56,7 @@ def has_all_outputs(job: Job) -> bool:
 
 
 def check_secret(url: str | None, secret: str | None, *, field: str, key_field: str) -> None:
-    """Refuse a secret that nothing is signed with, or no header could be; raises
+    """Refuse a secret that nothing would be signed with, and one that nobody could write down; raises
     :class:`~convertd.errors.InvalidRequest` that names ``key_field``."""
     if secret is None:
         return
